@@ -1,0 +1,311 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: one frozen tree, each leaf declared once, three views.
+
+YAML files, `--set a.b=c` and ROS parameters use the same dotted names. A leaf
+is a bool, int, float or str, never None and never a list, because ROS
+parameters can hold neither. Unknown keys are errors.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robollm_core.errors import ConfigError
+
+Scalar = bool | int | float | str
+
+
+def _leaf(
+    default: Scalar,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+) -> Any:  # the dataclass field descriptor; typed by its annotation
+    meta = {"doc": doc, "low": low, "high": high, "choices": choices, "live": live}
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfig:
+    """Which runtime runs the networks, and on what."""
+
+    name: str = _leaf("onnx", "Runtime of all three stages.", choices=("onnx", "torch"))
+    device: str = _leaf(
+        "cpu", "Device; asking for one that is absent is an error.", choices=("cpu", "cuda")
+    )
+    threads: int = _leaf(0, "CPU threads a stage may use; 0 means all cores.", low=0, high=256)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationConfig:
+    """Where things are."""
+
+    artifact: str = _leaf("models/tiny/segmentation.onnx", "Exported segmentation network.")
+    score_threshold: float = _leaf(
+        0.5, "Instances below this score are dropped.", low=0.0, high=1.0, live=True
+    )
+    mask_threshold: float = _leaf(
+        0.5, "A pixel belongs to the mask from this probability.", low=0.05, high=0.95, live=True
+    )
+    max_instances: int = _leaf(
+        60, "At most this many instances a frame, best first.", low=1, high=254, live=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IdentificationConfig:
+    """Which item of the manifest a thing is."""
+
+    artifact: str = _leaf("models/tiny/identification.onnx", "Exported encoder.")
+    reference_root: str = _leaf(
+        ".", "Folder that relative reference image paths of a manifest start from."
+    )
+    min_similarity: float = _leaf(
+        0.0, "Below this cosine the answer is none of these.", low=-1.0, high=1.0, live=True
+    )
+    min_margin: float = _leaf(
+        0.0, "Below this lead over the runner-up the answer is none.", low=0.0, high=2.0, live=True
+    )
+    top_k: int = _leaf(5, "Candidates reported an instance.", low=1, high=50, live=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DefectsConfig:
+    """Whether something is wrong."""
+
+    artifact: str = _leaf("models/tiny/defects.onnx", "Exported defect classifier.")
+    threshold: float = _leaf(
+        0.5, "From this defect probability an instance is flagged.", low=0.0, high=1.0, live=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InputConfig:
+    """What the node listens to."""
+
+    transport: str = _leaf(
+        "raw", "Message type of the image topic.", choices=("raw", "compressed")
+    )
+    stale_after_s: float = _leaf(
+        2.0, "Without a frame for this long the input is reported stale.", low=0.1, high=3600.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OutputConfig:
+    """What the node publishes."""
+
+    masks: bool = _leaf(True, "Publish the label image when somebody subscribes.")
+    overlay: bool = _leaf(True, "Publish the drawn overlay when somebody subscribes.")
+
+
+@dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """When the node calls itself well."""
+
+    warmup_iterations: int = _leaf(2, "Frames run before the node is ready.", low=0, high=100)
+    budget_ms: float = _leaf(
+        2000.0, "A frame that takes longer is over budget.", low=1.0, high=60000.0, live=True
+    )
+    period_s: float = _leaf(1.0, "Seconds between two diagnostics.", low=0.1, high=60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole tree."""
+
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
+    identification: IdentificationConfig = field(default_factory=IdentificationConfig)
+    defects: DefectsConfig = field(default_factory=DefectsConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One declared setting.
+
+    Attributes:
+        name: dotted name, such as "segmentation.score_threshold".
+        default: value when nobody sets it; its type is the leaf's type.
+        doc: one sentence.
+        low, high: inclusive limits of a number, None when free.
+        choices: allowed strings, empty when free.
+        live: may change while a node is active.
+    """
+
+    name: str
+    default: Scalar
+    doc: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    live: bool
+
+
+def leaves() -> tuple[Leaf, ...]:
+    """Every leaf of the tree, in the order of declaration."""
+    found = []
+    for branch in fields(Config):
+        for leaf in fields(branch.default_factory):  # type: ignore[arg-type,misc]
+            found.append(Leaf(f"{branch.name}.{leaf.name}", leaf.default, **leaf.metadata))
+    return tuple(found)
+
+
+def flatten(config: Config) -> dict[str, Scalar]:
+    """The dotted names and values of a tree, in the order of declaration."""
+    return {
+        f"{branch.name}.{leaf.name}": getattr(getattr(config, branch.name), leaf.name)
+        for branch in fields(config)
+        for leaf in fields(getattr(config, branch.name))
+    }
+
+
+def update(config: Config, values: Mapping[str, Any]) -> Config:
+    """Replace leaves by dotted name.
+
+    Args:
+        config: the tree to start from.
+        values: dotted name to new value; an int is taken for a float leaf.
+
+    Returns:
+        A new tree.
+
+    Raises:
+        ConfigError: If a name is unknown, or a value has the wrong type or
+            lies outside its limits.
+    """
+    known = {leaf.name: leaf for leaf in leaves()}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(_unknown(name, known))
+        checked = check_leaf(known[name], value)
+        branch, leaf = name.split(".")
+        config = replace(config, **{branch: replace(getattr(config, branch), **{leaf: checked})})
+    return config
+
+
+def check_leaf(leaf: Leaf, value: Any) -> Scalar:
+    """Check one value against its declaration.
+
+    Args:
+        leaf: the declaration.
+        value: anything.
+
+    Returns:
+        The value in the leaf's type.
+
+    Raises:
+        ConfigError: If type, limit or choice is violated.
+    """
+    wanted = type(leaf.default)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not wanted:
+        raise ConfigError(
+            f"{leaf.name} must be {wanted.__name__}, got {value!r} ({type(value).__name__}). "
+            f"{leaf.doc}"
+        )
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = leaf.low, leaf.high
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            raise ConfigError(f"{leaf.name} must lie in [{low}, {high}], got {value}. {leaf.doc}")
+    if leaf.choices and value not in leaf.choices:
+        raise ConfigError(
+            f"{leaf.name} must be one of {', '.join(leaf.choices)}, got {value!r}. {leaf.doc}"
+        )
+    return value  # type: ignore[no-any-return]
+
+
+def load(path: Path | None = None, assignments: Iterable[str] = ()) -> Config:
+    """Read a YAML file, then apply `a.b=c` assignments on top.
+
+    Args:
+        path: YAML file with the tree nested or dotted, or under ROS's
+            `/**: ros__parameters:`; None for the defaults.
+        assignments: "dotted.name=value" texts; the value is read as YAML.
+
+    Returns:
+        The tree.
+
+    Raises:
+        ConfigError: If the file cannot be read or anything in it is wrong.
+    """
+    config = Config()
+    if path is not None:
+        config = update(config, dict(_walk(_unwrap(_read_yaml(path)))))
+    for text in assignments:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"--set takes name=value, got {text!r}.")
+        config = update(config, {name.strip(): _parse(text, value)})
+    return config
+
+
+def _parse(text: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not YAML: {error}") from error
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+
+
+def _unwrap(tree: Any) -> Any:
+    if isinstance(tree, dict) and len(tree) == 1:
+        (inner,) = tree.values()
+        if isinstance(inner, dict) and set(inner) == {"ros__parameters"}:
+            return inner["ros__parameters"] or {}
+    return tree
+
+
+def _walk(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, dict):
+        raise ConfigError(
+            f"{prefix.rstrip('.') or 'the configuration'} must be a mapping, got {tree!r}."
+        )
+    branches = {branch.name for branch in fields(Config)}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if name in branches or isinstance(value, dict):
+            yield from _walk(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _unknown(name: str, known: Mapping[str, Leaf]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"unknown configuration key {name!r}.{hint} Known keys: {', '.join(known)}."
+
+
+def to_yaml(config: Config) -> str:
+    """The tree as commented YAML in the form ROS loads (`/**: ros__parameters:`)."""
+    lines = ["/**:", "  ros__parameters:"]
+    docs = {leaf.name: leaf for leaf in leaves()}
+    for branch in fields(config):
+        node = getattr(config, branch.name)
+        assert is_dataclass(node)
+        lines.append(f"    {branch.name}:")
+        for leaf in fields(node):
+            lines.append(f"      # {docs[f'{branch.name}.{leaf.name}'].doc}")
+            value = yaml.safe_dump(getattr(node, leaf.name)).removesuffix("...\n").strip()
+            lines.append(f"      {leaf.name}: {value}")
+    return "\n".join(lines) + "\n"
