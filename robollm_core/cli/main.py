@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""The `robollm` command: finds the verb, imports only that verb's room, runs it."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from robollm_core import __version__
+from robollm_core.errors import DependencyError, RobollmError
+
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb of the command line.
+
+    Attributes:
+        module: module with `add_arguments(parser)` and `run(args) -> int`.
+        summary: one line for the list of verbs.
+        extra: extra of setup.py that holds its optional packages, "" for none.
+    """
+
+    module: str
+    summary: str
+    extra: str = ""
+
+
+VERBS = {
+    "perceive": Verb("perceive", "find, name and inspect what is on image files"),
+    "replay": Verb("replay", "run a bag through the core without ROS, every frame, repeatable"),
+    "demo": Verb("demo", "run the cell on the sample bag over ROS 2 and report", "demo"),
+    "doctor": Verb("doctor", "say what is installed, what is missing and how to mend it"),
+    "config": Verb("config", "print the commented configuration"),
+    "synth": Verb("synth", "make synthetic data sets and bags", "sim"),
+    "train": Verb("train", "train a stage from a recipe", "train"),
+    "evaluate": Verb("evaluate", "measure an artifact on a data set", "train"),
+    "export": Verb("export", "turn a checkpoint into an artifact", "train"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: words after the program name; None for those of the process.
+
+    Returns:
+        Exit code: the verb's own, 2 when the input was refused, 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except RobollmError as error:
+        print(f"robollm: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("robollm: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # the reader of a pipe left; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    chosen = _parse_verb(words[:1])
+    verb = VERBS[chosen]
+    try:
+        module = _load(verb)
+        parser = argparse.ArgumentParser(prog=f"robollm {chosen}", description=module.__doc__)
+        module.add_arguments(parser)
+        return int(module.run(parser.parse_args(words[1:])))
+    except ModuleNotFoundError as error:
+        raise _missing(chosen, verb, error) from error
+
+
+def _parse_verb(words: Sequence[str]) -> str:
+    width = max(map(len, VERBS))
+    listing = "\n".join(f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items())
+    parser = argparse.ArgumentParser(
+        prog="robollm",
+        description="Perception for warehouse robot cells.",
+        epilog=f"verbs:\n{listing}\n\n`robollm VERB --help` describes one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"robollm {__version__}")
+    parser.add_argument("verb", choices=tuple(VERBS), metavar="VERB")
+    return str(parser.parse_args(words).verb)
+
+
+def _load(verb: Verb) -> ModuleType:
+    return importlib.import_module(f"robollm_core.cli.{verb.module}")
+
+
+def _missing(name: str, verb: Verb, error: ModuleNotFoundError) -> Exception:
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "robollm_core"):
+        return error  # a fault of ours, not a missing package: keep the traceback
+    extra = f"[{verb.extra}]" if verb.extra else ""
+    return DependencyError(
+        f"`robollm {name}` needs the Python package {package!r}, which is not installed. "
+        f"Install it with: pip install '.{extra}' in the checkout, or see `robollm doctor`."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""The ament_python package: two Python packages, and everything ROS looks for under share/."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "robollm"
+SHARE = Path("share") / NAME
+
+DEPLOY = [
+    "jinja2>=3.1",
+    "jsonschema>=4.18",
+    "numpy>=1.26",
+    "onnxruntime>=1.20",
+    "opencv-python-headless>=4.8",
+    "pillow>=10.0",
+    "pycocotools>=2.0.7",
+    "pyyaml>=6.0",
+    "rosbags>=0.10",
+    "tqdm>=4.66",
+]
+EXTRAS = {
+    # onnxruntime-gpu replaces onnxruntime: uninstall the latter first, they own the same files
+    "cuda": ["onnxruntime-gpu>=1.20"],
+    "demo": ["imgviz>=2.0"],
+    "ros": [
+        "ros-jazzy-rclpy[fastrtps]",
+        "ros-jazzy-diagnostic-msgs",
+        "ros-jazzy-lifecycle-msgs",
+        "ros-jazzy-sensor-msgs",
+        "ros-jazzy-std-msgs",
+    ],
+    "sim": ["mujoco>=3.3", "pillow>=10.0"],
+    "train": ["matplotlib>=3.8", "onnx>=1.17", "onnxscript>=0.5", "scipy>=1.11", "torch>=2.5"],
+    "test": [
+        "hypothesis>=6.100",
+        "import-linter>=2.1",
+        "mypy>=1.11",
+        "pytest>=8.0",
+        "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
+        "ruff>=0.9",
+        "types-PyYAML",
+    ],
+}
+
+
+def version() -> str:
+    """The version, read from the core so that it is written once in Python."""
+    text = Path("robollm_core/__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if not found:
+        raise SystemExit('robollm_core/__init__.py must hold the line __version__ = "x.y.z".')
+    return found.group(1)
+
+
+def shared(folder: str, pattern: str) -> list[tuple[str, list[str]]]:
+    """The files of a folder, each under the same path below share/robollm.
+
+    Args:
+        folder: folder beside this file.
+        pattern: glob inside the folder.
+
+    Returns:
+        One (target folder, files) pair a folder that holds files, sorted.
+    """
+    groups: dict[str, list[str]] = {}
+    for path in sorted(Path(folder).glob(pattern)):
+        if path.is_file() and "__pycache__" not in path.parts:
+            groups.setdefault(str(SHARE / path.parent), []).append(str(path))
+    return sorted(groups.items())
+
+
+setup(
+    name=NAME,
+    version=version(),
+    description="Perception for warehouse robot cells: where, which item, anything wrong",
+    license="Apache-2.0",
+    author="The robollm authors",
+    maintainer="The robollm authors",
+    maintainer_email="robollm@users.noreply.github.com",
+    python_requires=">=3.10",
+    packages=find_packages(include=["robollm_core*", "robollm_ros*"]),
+    package_data={"robollm_core": ["py.typed", "**/*.json", "**/*.j2", "**/*.html"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (str(SHARE), ["package.xml"]),
+        (f"lib/{NAME}", sorted(str(path) for path in Path("resource/lib").iterdir())),
+        *shared("launch", "*.launch.py"),
+        *shared("config", "**/*"),
+        *shared("models", "**/*"),
+    ],
+    install_requires=DEPLOY,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "robollm = robollm_core.cli.main:main",
+            "perception_node = robollm_ros.perception_node:main",
+            "sim_cell_node = robollm_ros.sim_cell_node:main",
+        ]
+    },
+)
