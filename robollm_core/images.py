@@ -1,0 +1,387 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images from outside, and the crops the networks see.
+
+Training and the running cell share `crop`, so that a network never meets a
+crop it was not trained on.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from robollm_core.errors import ConfigError, ImageError, ShapeError
+from robollm_core.geometry import Letterbox
+from robollm_core.types import BoolArray, ItemReport, PerceptionResult, UInt8Array
+
+GREY = 128
+"""What a network sees where there is nothing to see; 0 after normalisation."""
+
+_MODES = ("squash", "pad")
+_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+_TO_RGB = {
+    "bgr8": cv2.COLOR_BGR2RGB,
+    "rgba8": cv2.COLOR_RGBA2RGB,
+    "bgra8": cv2.COLOR_BGRA2RGB,
+    "mono8": cv2.COLOR_GRAY2RGB,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CropSpec:
+    """How an instance is cut out for a network; stored in the artifact's sidecar.
+
+    Attributes:
+        size_px: edge of the square crop.
+        mode: "squash" resizes the box to the square, "pad" first widens the
+            shorter side so that the aspect ratio stays.
+        blank: pixels outside the mask become `GREY`.
+        margin: each side of the box is moved out by this fraction of its
+            longer side.
+    """
+
+    size_px: int
+    mode: str = "pad"
+    blank: bool = True
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values no crop can have.
+
+        Raises:
+            ConfigError: If a value is of the wrong type or out of range.
+        """
+        sizes = type(self.size_px) is int and 1 <= self.size_px <= 4096
+        margins = isinstance(self.margin, int | float) and 0.0 <= self.margin <= 2.0
+        if not (sizes and margins and self.mode in _MODES and isinstance(self.blank, bool)):
+            raise ConfigError(
+                "a crop needs size_px in 1..4096, mode squash or pad, a bool blank and margin "
+                f"in 0..2, got {self}."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "CropSpec":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: If a key is missing, unknown or of a wrong value.
+        """
+        try:
+            return cls(**tree)
+        except TypeError as error:
+            raise ConfigError(f"a crop has size_px, mode, blank, margin, got {tree!r}.") from error
+
+
+def crop(
+    image_rgb: UInt8Array,
+    box_xyxy_px: Sequence[float],
+    spec: CropSpec,
+    mask_in_box: BoolArray | None = None,
+) -> UInt8Array:
+    """Cut one instance out of its image.
+
+    Args:
+        image_rgb: (H, W, 3) uint8.
+        box_xyxy_px: pixel edges; fractions are widened to whole pixels.
+        spec: how to cut.
+        mask_in_box: (y1 - y0, x1 - x0) bool; without one the box counts as the mask.
+
+    Returns:
+        (S, S, 3) uint8; what lies outside the image is `GREY`.
+
+    Raises:
+        ShapeError: If the box is empty or the mask does not fill it.
+    """
+    x0, y0 = (math.floor(edge) for edge in box_xyxy_px[:2])
+    x1, y1 = (math.ceil(edge) for edge in box_xyxy_px[2:])
+    if x1 <= x0 or y1 <= y0:
+        raise ShapeError(f"cannot crop the empty box {tuple(box_xyxy_px)}.")
+    if mask_in_box is not None and mask_in_box.shape != (y1 - y0, x1 - x0):
+        raise ShapeError(
+            f"a mask for the box {(x0, y0, x1, y1)} must be {(y1 - y0, x1 - x0)}, "
+            f"got {mask_in_box.shape}."
+        )
+    window = _window((x0, y0, x1, y1), spec)
+    pixels = _cut(image_rgb, window)
+    if spec.blank:
+        left, top = x0 - window[0], y0 - window[1]
+        keep = np.zeros(pixels.shape[:2], dtype=np.bool_)
+        keep[top : top + y1 - y0, left : left + x1 - x0] = (
+            True if mask_in_box is None else mask_in_box
+        )
+        pixels[~keep] = GREY
+    return _resize(pixels, (spec.size_px, spec.size_px), enlarge=cv2.INTER_CUBIC)
+
+
+def crop_whole(image_rgb: UInt8Array, spec: CropSpec) -> UInt8Array:
+    """Bring a whole reference image to the crop size; the photo brings its own margin.
+
+    Args:
+        image_rgb: (H, W, 3) uint8.
+        spec: how to cut; `blank` and `margin` do not apply.
+
+    Returns:
+        (S, S, 3) uint8.
+    """
+    height, width = image_rgb.shape[:2]
+    whole = CropSpec(spec.size_px, spec.mode, blank=False, margin=0.0)
+    return crop(image_rgb, (0, 0, width, height), whole)
+
+
+def letterbox(image_rgb: UInt8Array, box: Letterbox) -> UInt8Array:
+    """Bring an image to a network's input size.
+
+    Args:
+        image_rgb: (H, W, 3) uint8 of size `box.source_hw`.
+        box: where the pixels go.
+
+    Returns:
+        `box.target_hw` + (3,) uint8, padded with 0 to the right and below.
+    """
+    high, wide = box.inner_hw
+    target: UInt8Array = np.zeros((*box.target_hw, 3), dtype=np.uint8)
+    target[:high, :wide] = _resize(image_rgb, (high, wide), enlarge=cv2.INTER_LINEAR)
+    return target
+
+
+def _window(box: tuple[int, int, int, int], spec: CropSpec) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = box
+    grow = round(spec.margin * max(x1 - x0, y1 - y0))
+    x0, y0, x1, y1 = x0 - grow, y0 - grow, x1 + grow, y1 + grow
+    if spec.mode == "pad":
+        side = max(x1 - x0, y1 - y0)
+        x0 -= (side - (x1 - x0)) // 2
+        y0 -= (side - (y1 - y0)) // 2
+        x1, y1 = x0 + side, y0 + side
+    return x0, y0, x1, y1
+
+
+def _cut(image_rgb: UInt8Array, window: tuple[int, int, int, int]) -> UInt8Array:
+    x0, y0, x1, y1 = window
+    height, width = image_rgb.shape[:2]
+    pixels: UInt8Array = np.full((y1 - y0, x1 - x0, 3), GREY, dtype=np.uint8)
+    left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    if right > left and bottom > top:
+        pixels[top - y0 : bottom - y0, left - x0 : right - x0] = image_rgb[top:bottom, left:right]
+    return pixels
+
+
+def _resize(image: UInt8Array, size_hw: tuple[int, int], *, enlarge: int) -> UInt8Array:
+    height, width = image.shape[:2]
+    if (height, width) == size_hw:
+        return image
+    # area averaging is the only filter of OpenCV that does not alias when shrinking
+    shrinks = size_hw[0] * size_hw[1] <= height * width
+    how = cv2.INTER_AREA if shrinks else enlarge
+    return cv2.resize(image, size_hw[::-1], interpolation=how)  # type: ignore[return-value]
+
+
+def read_image(path: Path | str) -> UInt8Array:
+    """Read a JPEG or PNG file.
+
+    Returns:
+        (H, W, 3) uint8 RGB, pixels as stored (an EXIF rotation is not applied).
+
+    Raises:
+        ImageError: If the file cannot be read or is not a whole image.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read the image {path}: {error}") from error
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, source: str) -> UInt8Array:
+    """Decode a JPEG or PNG, refusing what is cut short.
+
+    Args:
+        data: the whole file.
+        source: name for error messages.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: If the data is empty, of another format, truncated or broken.
+    """
+    if not data:
+        raise ImageError(f"{source} is empty; expected a JPEG or PNG image.")
+    if data.startswith(b"\xff\xd8"):
+        whole = _jpeg_is_whole(data)
+    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        whole = _png_is_whole(data)
+    else:
+        raise ImageError(f"{source} is neither JPEG nor PNG (starts with {data[:8]!r}).")
+    # OpenCV fills what is missing with grey and goes on, hence the look at the bytes
+    if not whole:
+        raise ImageError(f"{source} is truncated after {len(data)} bytes. Send the whole image.")
+    try:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        decoded = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(f"{source} cannot be decoded: {error}") from error
+    if decoded is None or decoded.size == 0:
+        raise ImageError(f"{source} cannot be decoded; the image data is broken.")
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """Walk the segments of a JPEG up to its end-of-image marker (ITU-T T.81, annex B)."""
+    at = 2
+    while 0 <= at < len(data) - 1:
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker == 0xD9:
+            return data[at] == 0xFF
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # stuffed or without a length
+            at = data.find(b"\xff", at + 2)
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            if marker == 0xDA:  # scan data runs to the next marker
+                at = data.find(b"\xff", at)
+    return False
+
+
+def _png_is_whole(data: bytes) -> bool:
+    at = 8
+    while at + 12 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
+
+
+def from_ros_image(
+    height: int,
+    width: int,
+    encoding: str,
+    step: int,
+    is_bigendian: int,
+    data: bytes | bytearray | memoryview | UInt8Array,
+) -> UInt8Array:
+    """Read the pixels of a sensor_msgs/Image.
+
+    Args:
+        height: rows.
+        width: columns.
+        encoding: rgb8, bgr8, rgba8, bgra8 or mono8.
+        step: bytes a row, padding included.
+        is_bigendian: as in the message; single bytes have no order, so both do.
+        data: step * height bytes.
+
+    Returns:
+        (H, W, 3) uint8 RGB, contiguous; may share memory with `data`.
+
+    Raises:
+        ImageError: If the encoding is not supported, the image is empty, or
+            width, step and the amount of data disagree.
+    """
+    del is_bigendian
+    channels = _CHANNELS.get(encoding)
+    if channels is None:
+        raise ImageError(
+            f"image encoding must be one of {', '.join(_CHANNELS)}, got {encoding!r}. "
+            "Convert the image in the camera driver."
+        )
+    if height < 1 or width < 1:
+        raise ImageError(f"the image is empty: {width} x {height} pixels.")
+    flat = np.frombuffer(data, dtype=np.uint8)
+    if step < width * channels or flat.size != step * height:
+        raise ImageError(
+            f"an {encoding} image of {width} x {height} needs a step of at least "
+            f"{width * channels} and step x height bytes, got step {step} and {flat.size} bytes."
+        )
+    rows = flat.reshape(height, step)[:, : width * channels]
+    pixels = rows.reshape(height, width, channels)
+    if encoding == "rgb8":
+        return np.ascontiguousarray(pixels)
+    return cv2.cvtColor(np.ascontiguousarray(pixels), _TO_RGB[encoding])  # type: ignore[return-value]
+
+
+def encode_jpeg(image_rgb: UInt8Array, quality: int = 90) -> bytes:
+    """Encode an (H, W, 3) uint8 RGB image.
+
+    Raises:
+        ImageError: If OpenCV refuses the image.
+    """
+    bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ImageError(f"cannot encode an image of {image_rgb.shape} as JPEG.")
+    return data.tobytes()
+
+
+def draw_overlay(
+    image_rgb: UInt8Array, result: PerceptionResult, names: Mapping[str, str] | None = None
+) -> UInt8Array:
+    """Draw what was found: masks, boxes, item ids, verdicts.
+
+    Args:
+        image_rgb: (H, W, 3) uint8, the image the result belongs to.
+        result: at least its `items` are used.
+        names: short names to print in place of item ids.
+
+    Returns:
+        (H, W, 3) uint8, a new image; sound instances in their own colour,
+        flagged ones in red.
+
+    Raises:
+        ShapeError: If the result belongs to an image of another size.
+    """
+    if image_rgb.shape[:2] != result.image_size_px:
+        raise ShapeError(
+            f"the result is of a {result.image_size_px} image, got one of {image_rgb.shape[:2]}."
+        )
+    canvas = image_rgb.copy()
+    for index, report in reversed(list(enumerate(result.items))):
+        _draw_mask(canvas, report, _colour(index, report))
+    for index, report in reversed(list(enumerate(result.items))):
+        identity = report.identification.item_id
+        text = (names or {}).get(identity, identity) or "?"
+        if report.defect.label != "nominal":
+            text += f" {report.defect.label}"
+        _draw_text(canvas, text, report.instance.box_xyxy_px, _colour(index, report))
+    return canvas
+
+
+def _colour(index: int, report: ItemReport) -> tuple[int, int, int]:
+    if report.defect.label != "nominal":
+        return (230, 30, 30)
+    # golden-angle steps through the hues from green to violet; red is kept for defects
+    hue = 35 + round(index * 0.618034 * 110) % 110
+    pixel = np.array([[[hue, 200, 235]]], dtype=np.uint8)
+    red, green, blue = cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0].tolist()
+    return red, green, blue
+
+
+def _draw_mask(canvas: UInt8Array, report: ItemReport, colour: tuple[int, int, int]) -> None:
+    x0, y0, x1, y1 = report.instance.box_xyxy_px
+    mask = report.instance.mask_in_box
+    patch = canvas[y0:y1, x0:x1]
+    patch[mask] = (0.6 * patch[mask] + 0.4 * np.array(colour)).astype(np.uint8)
+    outlines, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(x0, y0)
+    )
+    cv2.drawContours(canvas, outlines, -1, colour, 1, cv2.LINE_AA)
+
+
+def _draw_text(
+    canvas: UInt8Array, text: str, box: tuple[int, int, int, int], colour: tuple[int, int, int]
+) -> None:
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, max(0.35, canvas.shape[0] / 1400)
+    (width, height), _ = cv2.getTextSize(text, font, size, 1)
+    x = min(max((box[0] + box[2] - width) // 2, 0), max(canvas.shape[1] - width, 0))
+    y = min(max((box[1] + box[3] + height) // 2, height), canvas.shape[0] - 1)
+    cv2.putText(canvas, text, (x, y), font, size, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x, y), font, size, colour, 1, cv2.LINE_AA)
