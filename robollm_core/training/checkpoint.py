@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training checkpoints: plain dictionaries, written whole or not at all."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robollm_core.errors import CheckpointError, OutputError
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write beside the target, then rename.
+
+    Args:
+        path: the target.
+        content: tensors, plain scalars, lists and dicts alone; "format" is added.
+
+    Raises:
+        OutputError: If it cannot be written; the old file, if any, stays.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            torch.save({"format": FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write the checkpoint {path}: {error}") from error
+
+
+def load_checkpoint(path: Path, stage: str) -> dict[str, Any]:
+    """Read a checkpoint without running anything in it.
+
+    Args:
+        path: the file.
+        stage: what it must hold; "" takes any.
+
+    Returns:
+        The dictionary, tensors on the CPU.
+
+    Raises:
+        CheckpointError: If it is missing, damaged, of another format or stage.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a robollm checkpoint of format {FORMAT}.")
+    if stage and content.get("stage") != stage:
+        raise CheckpointError(f"{path} holds {content.get('stage')!r}, wanted {stage!r}.")
+    return content

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Validation during training: retrieval among the manifest's items."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robollm_core.data.armbench_identification import VIEWS, IdentificationSplit, Pick
+from robollm_core.data.samples import Picture, cached_crops
+from robollm_core.errors import DatasetError
+from robollm_core.identification.model import IdentificationModel
+from robollm_core.images import CropSpec
+from robollm_core.types import UInt8Array
+
+_CHUNK = 64
+
+
+class RetrievalJudge:
+    """Ranks the items of every val pick's manifest by their best reference."""
+
+    def __init__(self, split: IdentificationSplit, spec: CropSpec, cache: Path, limit: int) -> None:
+        """Choose the picks, evenly over the split, and cut their pictures.
+
+        Raises:
+            DatasetError: If no pick has all views and its item on the manifest.
+        """
+        fit = [pick for pick in split.picks if _is_closed(pick, split)]
+        if not fit:
+            raise DatasetError("the val split has no pick with all views and a known item.")
+        chosen = np.linspace(0, len(fit) - 1, min(limit, len(fit))).round().astype(int)
+        self.picks = [fit[index] for index in dict.fromkeys(chosen.tolist())]
+        names = dict.fromkeys(name for pick in self.picks for name in pick.manifest)
+        self.items = [name for name in names if name in split.references]
+        queries = [pick.views[view] for pick in self.picks for view in VIEWS]
+        references: list[Picture] = []
+        self.owner: list[int] = []
+        for number, name in enumerate(self.items):
+            references += split.references[name]
+            self.owner += [number] * len(split.references[name])
+        self.query_count = len(queries)
+        self.crops = cached_crops(queries + references, spec, cache / "val.npy")
+
+    def judge(self, network: IdentificationModel, device: torch.device) -> dict[str, float]:
+        """Recall at 1 by view and fused; "select" is the mean reciprocal rank.
+
+        The reciprocal rank decides because it is less noisy than the recall on
+        few picks.
+        """
+        features = self._features(network, device)
+        query, reference = features[: self.query_count], features[self.query_count :]
+        gallery = network.embed(reference)
+        query = query.unflatten(0, (len(self.picks), len(VIEWS)))
+        ranks = {view: self._ranks(network.embed(query[:, i]), gallery) for i, view in enumerate(VIEWS)}
+        ranks["fused"] = self._ranks(network.fuse(query), gallery)
+        figures = {f"r1_{name}": float(np.mean(rank == 1)) for name, rank in ranks.items()}
+        reciprocal = [float(np.mean(1.0 / ranks[name])) for name in (VIEWS[0], "fused")]
+        return {**figures, "select": sum(reciprocal) / len(reciprocal)}
+
+    def _features(self, network: IdentificationModel, device: torch.device) -> Tensor:
+        parts = []
+        for start in range(0, len(self.crops), _CHUNK):
+            pixels: UInt8Array = np.ascontiguousarray(self.crops[start : start + _CHUNK])
+            parts.append(network.features(torch.from_numpy(pixels.copy()).to(device)))
+        return torch.cat(parts)
+
+    def _ranks(self, query: Tensor, gallery: Tensor) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        scores = (query @ gallery.T).float().cpu().numpy()
+        best = np.full((len(self.picks), len(self.items)), -np.inf, dtype=np.float32)
+        np.maximum.at(best.T, self.owner, scores.T)
+        ranks = []
+        for pick, row in zip(self.picks, best, strict=True):
+            rivals = [i for i, name in enumerate(self.items) if name in set(pick.manifest)]
+            truth = row[self.items.index(pick.item_id)]
+            # a tie counts against the network
+            ranks.append(int(np.sum(row[rivals] >= truth)))
+        return np.asarray(ranks, dtype=np.int64)
+
+
+def _is_closed(pick: Pick, split: IdentificationSplit) -> bool:
+    known = pick.item_id in pick.manifest and pick.item_id in split.references
+    return known and all(view in pick.views for view in VIEWS)

@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training on a part of the patches: a step costs about that part of the time.
+
+Source: FLIP (Li et al., 2023), random patch dropping for contrastive training.
+Here plain patches (grey background) go first, because they tell nothing.
+"""
+
+import torch
+from torch import Tensor
+
+from robollm_core.beit3.encoder import PATCH, Encoder, normalise
+from robollm_core.errors import ShapeError
+
+_PLAIN_STD = 4.0
+_PLAIN_HANDICAP = 0.7
+
+
+def choose_patches(images: Tensor, keep: float) -> Tensor:
+    """Choose the patches to look at.
+
+    Args:
+        images: (N, S, S, 3) uint8.
+        keep: fraction of the patches, in (0, 1].
+
+    Returns:
+        (N, K) int64, indices of the kept patches, row by row, ascending.
+
+    Raises:
+        ShapeError: If the fraction is out of range.
+    """
+    if not 0.0 < keep <= 1.0:
+        raise ShapeError(f"the fraction of kept patches must be in (0, 1], got {keep}.")
+    count, height, width = images.shape[:3]
+    rows, columns = height // PATCH, width // PATCH
+    grey = images[..., 1].float().reshape(count, rows, PATCH, columns, PATCH)
+    plain = grey.std(dim=(2, 4)).flatten(1) < _PLAIN_STD
+    # not always last: the network must know plain patches when it is given all
+    rank = torch.rand(plain.shape, device=images.device) - _PLAIN_HANDICAP * plain.float()
+    kept = max(1, round(keep * rows * columns))
+    return rank.topk(kept, dim=1).indices.sort(dim=1).values
+
+
+def pooled_sparse(encoder: Encoder, images: Tensor, kept: Tensor) -> Tensor:
+    """Mean of the chosen patch tokens, computed from them and CLS alone.
+
+    Args:
+        encoder: with global attention in every block.
+        images: (N, S, S, 3) uint8, S the encoder's native size.
+        kept: (N, K) of `choose_patches`.
+
+    Returns:
+        (N, d); equal to `Encoder.pooled` when all patches are kept.
+
+    Raises:
+        ShapeError: If the encoder attends in windows, or the size is another.
+    """
+    if encoder.shape.window or tuple(images.shape[1:3]) != encoder.shape.image_hw:
+        raise ShapeError(
+            f"dropping patches needs global attention and {encoder.shape.image_hw} images, "
+            f"got window {encoder.shape.window} and {tuple(images.shape[1:3])}."
+        )
+    patches = encoder.patch_embed(normalise(images)).flatten(2).transpose(1, 2)
+    patches = patches + encoder.positions[:, 1:]
+    index = kept.unsqueeze(-1).expand(-1, -1, patches.shape[2])
+    cls = (encoder.cls_token + encoder.positions[:, :1]).expand(len(images), -1, -1)
+    tokens = torch.cat((cls, patches.gather(1, index)), dim=1)
+    for block in encoder.blocks:
+        tokens = block(tokens, encoder.shape.grid)
+    out: Tensor = encoder.norm(tokens)[:, 1:].mean(dim=1)
+    return out
