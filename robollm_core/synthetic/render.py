@@ -132,10 +132,10 @@ class Light:
     direction: tuple[float, float, float]
     diffuse: Rgb = (0.7, 0.7, 0.7)
     specular: Rgb = (0.3, 0.3, 0.3)
-    ambient: Rgb = (0.1, 0.1, 0.1)
+    ambient: Rgb = (0.0, 0.0, 0.0)
     parallel: bool = False
     shadow: bool = True
-    cutoff_deg: float = 80.0
+    cutoff_deg: float = 50.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,6 +221,7 @@ class Renderer:
         spec.visual.global_.offheight, spec.visual.global_.offwidth = self.size_px
         spec.visual.quality.shadowsize = shadow_px
         spec.visual.quality.offsamples = 4
+        spec.visual.map.shadowscale = 0.5  # shadows matter in the middle of a lamp's cone only
         for number, skin in enumerate(self._skins):
             texture = skin.texture
             if texture.ndim != 3 or texture.shape[2] != 3 or texture.dtype != np.uint8:
@@ -243,7 +244,7 @@ class Renderer:
         Args:
             placements: What stands where, at most 400.
             camera: Seen from here.
-            lights: At most 8 lamps.
+            lights: At most 60 lamps; several weak ones side by side cast soft shadows.
             ambient: Light from everywhere.
 
         Returns:
@@ -325,16 +326,18 @@ class Renderer:
 
     def _light(self, lights: Sequence[Light], ambient: Rgb) -> None:
         mj, scene = self._mj, self._scene
-        scene.nlight = len(lights)
-        for number, light in enumerate(lights):
+        # a lamp with shadows gives no ambient light where its shadow falls, so ambience has
+        # a lamp of its own
+        everywhere = Light((0, 0, 3), (0, 0, -1), (0, 0, 0), (0, 0, 0), ambient, True, False)
+        scene.nlight = 1 + len(lights)
+        for number, light in enumerate((everywhere, *lights)):
             lamp = scene.lights[number]
             kind = mj.mjtLightType
             lamp.type = kind.mjLIGHT_DIRECTIONAL if light.parallel else kind.mjLIGHT_SPOT
             lamp.pos[:] = light.position_m
             lamp.dir[:] = np.asarray(light.direction) / np.linalg.norm(light.direction)
-            base = ambient if number == 0 else (0.0, 0.0, 0.0)
-            lamp.ambient[:] = np.add(light.ambient, base)
-            lamp.diffuse[:], lamp.specular[:] = light.diffuse, light.specular
+            lamp.ambient[:], lamp.diffuse[:] = light.ambient, light.diffuse
+            lamp.specular[:] = light.specular
             lamp.attenuation[:] = (1.0, 0.0, 0.0)
             lamp.cutoff, lamp.exponent = light.cutoff_deg, 1.0
             lamp.castshadow, lamp.headlight, lamp.texid = light.shadow, 0, -1
