@@ -1,0 +1,191 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the defect network: balanced cross-entropy on a warm encoder."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robollm_core.data.armbench_defects import DefectSample, read_defects
+from robollm_core.data.augmentation import NO_DISGUISE, Strength, augment, draw_disguise
+from robollm_core.data.samples import cached_crops
+from robollm_core.defects.model import DefectModel, build_defects
+from robollm_core.training.loop import Run
+from robollm_core.training.losses import class_weights
+from robollm_core.training.recipe import CropRecipe, build_recipe
+from robollm_core.training.sparse import choose_patches, pooled_sparse
+from robollm_core.training.warmstart import load_encoder
+from robollm_core.types import DEFECT_LABELS, Float32Array, UInt8Array
+
+CHANGES = Strength(turn=0.9, zoom=1.25, shift=0.06, shear=0.1, colour=0.3, damage=0.2, cutout=0.1)
+"""Little is cut out: what would be hidden may be the defect."""
+
+_NOMINAL = DEFECT_LABELS.index("nominal")
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class DefectRecipe(CropRecipe):
+    """What a run of this stage needs.
+
+    Attributes:
+        batch: images in a batch.
+        sample_balance: 0 draws images alike, 1 draws classes alike.
+        loss_balance: 0 weighs images alike, 1 weighs what balance is left.
+        smoothing: label smoothing.
+        disguise: chance that hue and handedness of an image are changed.
+        val_images: at most this many images are judged in a validation.
+    """
+
+    batch: int = 64
+    sample_balance: float = 0.5
+    loss_balance: float = 0.0
+    smoothing: float = 0.05
+    disguise: float = 0.5
+    val_images: int = 600
+
+
+class Classifier(nn.Module):
+    """The network under the name the loop looks for."""
+
+    def __init__(self, network: DefectModel) -> None:
+        """Hold the network."""
+        super().__init__()
+        self.network = network
+
+
+class DefectTask:
+    """Draws balanced batches, and judges by the ROC of "any defect"."""
+
+    stage = "defects"
+
+    def __init__(self, recipe: DefectRecipe, data: Path, out: Path) -> None:
+        """Read the train and val splits and cut their crops.
+
+        Raises:
+            DatasetError: If the data is not in ARMBench's layout, or has one class.
+        """
+        self.recipe = recipe
+        train, val = read_defects(data, "train"), _evenly(read_defects(data, "val"), recipe)
+        cache = out / "cache"
+        self.crops = cached_crops(
+            [s.picture for s in train], recipe.cache_spec(), cache / "train.npy"
+        )
+        self.val_crops = cached_crops(
+            [s.picture for s in val], recipe.crop_spec(), cache / "val.npy"
+        )
+        self.labels = np.array([DEFECT_LABELS.index(s.label) for s in train])
+        self.val_labels = np.array([DEFECT_LABELS.index(s.label) for s in val])
+        counts = np.bincount(self.labels, minlength=len(DEFECT_LABELS))
+        per_class = np.power(np.maximum(counts, 1), -recipe.sample_balance, dtype=np.float64)
+        self.chances = per_class[self.labels] / per_class[self.labels].sum()
+        drawn = torch.from_numpy(np.round(1e6 * np.bincount(self.labels, self.chances, 3)))
+        self.weights = class_weights(drawn.long(), recipe.loss_balance)
+        torch.manual_seed(recipe.seed)
+        self.network = build_defects(recipe.settings())
+        load_encoder(self.network.encoder, recipe.init)
+        self.module = Classifier(self.network)
+        self.blocks = self.network.encoder.shape.depth
+        self.pool = ThreadPoolExecutor(recipe.workers)
+        cv2.setNumThreads(1)
+
+    def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
+        """Cross-entropy with label smoothing over a balanced batch."""
+        rng = np.random.default_rng((self.recipe.seed, step))
+        chosen = rng.choice(len(self.labels), size=self.recipe.batch, p=self.chances)
+        seeds = rng.integers(2**63, size=len(chosen))
+        pixels = np.stack(list(self.pool.map(self._augmented, chosen, seeds)))
+        device = self.network.head.weight.device
+        images = torch.from_numpy(pixels).to(device)
+        labels = torch.from_numpy(self.labels[chosen]).to(device)
+        logits = self._logits(images, done).float()
+        loss = functional.cross_entropy(
+            logits, labels, self.weights.to(device), label_smoothing=self.recipe.smoothing
+        )
+        return loss, {"hit": float((logits.detach().argmax(1) == labels).float().mean())}
+
+    def _augmented(self, index: int, seed: int) -> UInt8Array:
+        rng = np.random.default_rng(seed)
+        disguise = draw_disguise(rng) if rng.random() < self.recipe.disguise else NO_DISGUISE
+        strength = CHANGES.scaled(self.recipe.strength)
+        return augment(self.crops[index], self.recipe.image_px, strength, rng, disguise)
+
+    def _logits(self, images: Tensor, done: float) -> Tensor:
+        if self.recipe.keep_patches >= 1.0 or done >= self.recipe.full_from:
+            out: Tensor = self.network(images)
+            return out
+        kept = choose_patches(images, self.recipe.keep_patches)
+        pooled = pooled_sparse(self.network.encoder, images, kept)
+        out = self.network.head(self.network.fc_norm(pooled))
+        return out
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Recall of defects at FPR 0.10 and 0.01; "select" is the area under the ROC."""
+        device = self.network.head.weight.device
+        parts: list[Float32Array] = []
+        for start in range(0, len(self.val_crops), _CHUNK):
+            pixels = torch.from_numpy(self.val_crops[start : start + _CHUNK].copy()).to(device)
+            parts.append(network(pixels).softmax(dim=-1).float().cpu().numpy())
+        scores = 1.0 - np.concatenate(parts)[:, _NOMINAL]
+        defect = self.val_labels != _NOMINAL
+        good, bad = scores[~defect], scores[defect]
+        if not len(good) or not len(bad):
+            return {"select": float("-inf")}
+        ahead = (bad[:, None] > good).mean() + 0.5 * (bad[:, None] == good).mean()
+        figures = {f"recall_fpr_{p:02d}": _recall(bad, good, p / 100) for p in (10, 1)}
+        return {**figures, "select": float(ahead)}
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: every batch follows from seed and step."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing to take back."""
+
+
+def _recall(bad: Float32Array, good: Float32Array, limit: float) -> float:
+    # the lowest threshold that lets at most `limit` of the good ones reach it
+    allowed = int(limit * len(good) + 1e-9)
+    threshold = np.sort(good)[::-1][allowed] if allowed < len(good) else -np.inf
+    return float((bad > threshold).mean())
+
+
+def _evenly(samples: tuple[DefectSample, ...], recipe: DefectRecipe) -> list[DefectSample]:
+    chosen = np.linspace(0, len(samples) - 1, min(len(samples), recipe.val_images)).round()
+    return [samples[int(index)] for index in dict.fromkeys(chosen.tolist())]
+
+
+def train(
+    recipe: Mapping[str, Any],
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    minutes: float | None = None,
+) -> Path:
+    """Train the defect network.
+
+    Args:
+        recipe: keys of `DefectRecipe`.
+        data: folder in ARMBench's defect layout.
+        out: folder of the run.
+        resume: go on from its last checkpoint.
+        minutes: stop after so many minutes of training, the schedule fitted to them.
+
+    Returns:
+        The checkpoint that did best on the val split.
+
+    Raises:
+        RobollmError: If recipe, data, checkpoint or output is not as it should be.
+    """
+    checked = build_recipe(DefectRecipe, recipe)
+    task = DefectTask(checked, data, out)
+    return Run(task, checked, out, minutes=minutes).run(resume=resume)
