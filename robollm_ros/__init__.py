@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""ROS 2 nodes: thin drivers of the core."""
+"""The ROS 2 side: thin drivers of `robollm_core.pipeline.perceive`."""

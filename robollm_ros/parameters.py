@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration tree as ROS parameters: same dotted names, same limits, same sentences.
+
+A wrong override must not kill the node before it can say so, therefore faults
+are kept and `Parameters.config` raises them together when the node configures.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from robollm_core.config import Config, Leaf, Scalar, check_leaf, leaves, update
+from robollm_core.errors import ConfigError
+
+AUTOSTART = "autostart"
+_OF_ROS = ("use_sim_time", "start_type_description_service")
+
+
+class Parameters:
+    """Declares every leaf of the configuration on a node and watches over changes.
+
+    The node must have been made with `automatically_declare_parameters_from_overrides`,
+    the one public way to see overrides that nobody declares.
+    """
+
+    def __init__(self, node: Node, on_change: Callable[[Config], None]) -> None:
+        """Declare everything; never raises for a bad override.
+
+        Args:
+            node: the node that gets the parameters.
+            on_change: called with the new tree after a live leaf changed while locked.
+        """
+        self.locked = False
+        """True while the node is configured: only live leaves may change."""
+        self._node = node
+        self._on_change = on_change
+        self._leaves = {leaf.name: leaf for leaf in leaves()}
+        self._faults: dict[str, str] = {}
+        overrides = {
+            name: parameter.value
+            for name, parameter in node.get_parameters_by_prefix("").items()
+            if name not in _OF_ROS and not name.startswith("qos_overrides.")
+        }
+        self.autostart = self._declare_autostart(overrides)
+        for leaf in self._leaves.values():
+            self._declare(leaf, overrides)
+        for name in overrides:
+            self._faults[name] = self._unknown(name)
+        node.add_on_set_parameters_callback(self._check)
+        node.add_post_set_parameters_callback(self._accepted)
+
+    def config(self) -> Config:
+        """The tree as the parameters stand.
+
+        Raises:
+            ConfigError: If any override was unknown, of the wrong type or out of range.
+        """
+        if self._faults:
+            raise ConfigError(
+                "wrong parameters: " + " | ".join(self._faults[name] for name in self._faults)
+            )
+        return update(Config(), {name: self._value(name) for name in self._leaves})
+
+    def period_s(self) -> float:
+        """Seconds between diagnostics; the default while the override is wrong."""
+        return float(self._value("health.period_s"))
+
+    def _value(self, name: str) -> Any:
+        return self._node.get_parameter(name).value
+
+    def _declare_autostart(self, overrides: dict[str, Any]) -> bool:
+        leaf = Leaf(AUTOSTART, False, "Configure and activate without being told.", *_FREE)
+        self._declare(leaf, overrides)
+        return bool(self._value(AUTOSTART))
+
+    def _declare(self, leaf: Leaf, overrides: dict[str, Any]) -> None:
+        value: Scalar = leaf.default
+        if leaf.name in overrides:
+            self._node.undeclare_parameter(leaf.name)
+            try:
+                value = check_leaf(leaf, overrides.pop(leaf.name))
+            except ConfigError as error:
+                self._faults[leaf.name] = f"parameter {error}"
+        # the override was judged above; ROS would raise its own error in the constructor
+        self._node.declare_parameter(leaf.name, value, _descriptor(leaf), ignore_override=True)
+
+    def _unknown(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self._leaves, n=1)
+        hint = f" Did you mean {close[0]}?" if close else " See ros2 param list."
+        return f"unknown parameter {name!r}.{hint}"
+
+    def _check(self, changes: list[Parameter]) -> SetParametersResult:
+        for change in changes:
+            leaf = self._leaves.get(change.name)
+            if leaf is None:
+                continue
+            if self.locked and not leaf.live:
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"{leaf.name} takes effect at configure: deactivate and clean up first.",
+                )
+            try:
+                check_leaf(leaf, change.value)
+            except ConfigError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _accepted(self, changes: list[Parameter]) -> None:
+        named = [change.name for change in changes if change.name in self._leaves]
+        for name in named:
+            self._faults.pop(name, None)
+        if named and self.locked:
+            self._on_change(self.config())
+
+
+_FREE = (None, None, (), False)
+
+
+def _descriptor(leaf: Leaf) -> ParameterDescriptor:
+    when = "may change at any time" if leaf.live else "takes effect at configure"
+    descriptor = ParameterDescriptor(description=f"{leaf.doc} ({when})")
+    if leaf.choices:
+        descriptor.additional_constraints = "one of " + ", ".join(leaf.choices)
+    if leaf.low is None or leaf.high is None:
+        return descriptor
+    if isinstance(leaf.default, float):
+        limits = FloatingPointRange(from_value=float(leaf.low), to_value=float(leaf.high))
+        descriptor.floating_point_range = [limits]
+    else:
+        limits = IntegerRange(from_value=int(leaf.low), to_value=int(leaf.high), step=1)
+        descriptor.integer_range = [limits]
+    return descriptor

@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""The perception node: images and a manifest in, detections out, under lifecycle control."""
+
+import gc
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+
+from robollm_core.cli.cell import build_stages, describe, retune
+from robollm_core.config import Config
+from robollm_core.errors import RobollmError
+from robollm_ros.cdr import FrameReader
+from robollm_ros.conversions import diagnostics_message
+from robollm_ros.health import Health
+from robollm_ros.outputs import IMAGES_IN, LATCHED, Outputs
+from robollm_ros.parameters import Parameters
+from robollm_ros.program import EXIT_REFUSED, announce, run, spin
+from robollm_ros.worker import IMAGE, MANIFEST, Worker, warm_up
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+
+
+class PerceptionNode(LifecycleNode):
+    """configure loads, activate listens, deactivate keeps the engines, cleanup frees them."""
+
+    def __init__(self, **options: Any) -> None:
+        """Make the node, unconfigured; `options` are those of `rclpy.node.Node`."""
+        super().__init__(
+            "perception", automatically_declare_parameters_from_overrides=True, **options
+        )
+        self.parameters = Parameters(self, self._retune)
+        self._config = Config()
+        self._health = Health()
+        self._worker: Worker | None = None
+        self._outputs: Outputs | None = None
+        self._inputs: list[Any] = []
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # a steady clock: a paused simulation must not silence the diagnostics
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(self.parameters.period_s(), self._report, clock=steady)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Check the parameters, load and warm up the networks, make the publishers."""
+        try:
+            self._config = self.parameters.config()
+            stages = build_stages(self._config)
+            warm_up(stages, self._config.health.warmup_iterations)
+        except RobollmError as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            return TransitionCallbackReturn.FAILURE
+        if os.environ.get("ROS_PYTHON_CHECK_FIELDS") == "1":
+            self.get_logger().warning("ROS_PYTHON_CHECK_FIELDS=1 costs 200 ms an image; unset it.")
+        self._timer.timer_period_ns = int(self._config.health.period_s * 1e9)
+        self._outputs = Outputs(self, self._config.output)
+        self._worker = Worker(
+            stages, self._health, decode=FrameReader(), publish=self._outputs.publish, log=self._log
+        )
+        self.parameters.locked = True
+        self._health.model, self._health.state = dict(describe(stages)), "inactive"
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start to answer."""
+        assert self._worker is not None
+        super().on_activate(state)
+        self._health.restart()
+        self._health.state = "active"
+        self._worker.start()
+        listen = self.create_subscription
+        if self._config.input.transport == "raw":
+            images = listen(Image, IMAGE, self._on_image, IMAGES_IN, raw=True)
+        else:
+            images = listen(CompressedImage, IMAGE + "/compressed", self._on_image, IMAGES_IN)
+        self._inputs = [images, listen(String, MANIFEST, self._on_manifest, LATCHED)]
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening; the frame at hand is still answered, the engines stay."""
+        while self._inputs:
+            self.destroy_subscription(self._inputs.pop())
+        if self._worker is not None:
+            self._worker.stop()
+            self._health.state = "inactive"
+        super().on_deactivate(state)
+        return SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the engines and the publishers."""
+        self.on_deactivate(state)
+        if self._outputs is not None:
+            self._outputs.close()
+        self._outputs = self._worker = None
+        self._health.model, self._health.state = {}, "unconfigured"
+        self.parameters.locked = False
+        gc.collect()
+        return SUCCESS
+
+    on_shutdown = on_cleanup
+    on_error = on_cleanup
+
+    def _on_image(self, message: Any) -> None:
+        self._health.arrived()
+        if self._worker is not None:
+            self._worker.mailbox.put((message, time.perf_counter()))
+
+    def _on_manifest(self, message: String) -> None:
+        if self._worker is not None:
+            self._worker.read_manifest(message.data)
+
+    def _log(self, topic: str, text: str) -> None:
+        self.get_logger().warning(f"{self.resolve_topic_name(topic)}: {text}")
+
+    def _retune(self, config: Config) -> None:
+        self._config = config
+        if self._worker is not None:
+            self._worker.stages = retune(self._worker.stages, config)
+
+    def _report(self) -> None:
+        counts = self._worker.mailbox.counts if self._worker else {"received": 0, "dropped": 0}
+        manifest = self._worker.manifest if self._worker else None
+        statuses = self._health.statuses(self._config, manifest, counts)
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostics_message(statuses, self.get_name(), stamp))
+
+
+def serve(stop: threading.Event) -> int:
+    """Run the node until `stop`; with `autostart` it configures and activates itself."""
+    node = PerceptionNode()
+    try:
+        if node.parameters.autostart:
+            if not (node.trigger_configure() == SUCCESS == node.trigger_activate()):
+                return EXIT_REFUSED
+            announce("active")
+        spin(node, stop.is_set)
+        return 0
+    finally:
+        node.trigger_shutdown()
+        node.destroy_node()
+
+
+def main() -> int:
+    """Entry point of the program."""
+    return run(serve)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

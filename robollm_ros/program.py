@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""What every program of this package does the same: start, signals, spin, end.
+
+rclpy's own signal handling shuts the context down under a running node, which
+then can neither deactivate nor say goodbye; here a signal only asks to stop.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from robollm_core.errors import ConfigError, OutputError, RobollmError
+from robollm_core.runtime.artifact import locate
+
+EXIT_REFUSED = 2
+PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+"""The variable that Fast DDS 2.14 reads; it ignores FASTDDS_DEFAULT_PROFILES_FILE."""
+_TICK_S = 0.1
+
+
+def run(body: Callable[[threading.Event], int], arguments: Sequence[str] | None = None) -> int:
+    """Run a program between rclpy.init and rclpy.shutdown.
+
+    Args:
+        body: gets the event that SIGINT and SIGTERM set; returns the exit code.
+        arguments: of the process, with `--ros-args`; None for sys.argv.
+
+    Returns:
+        What the body returned, or 2 after a RobollmError, printed in one line.
+    """
+    try:
+        with _stop_on_signals() as stop, _ros(arguments):
+            return body(stop)
+    except RobollmError as error:
+        print(f"robollm: {error}", file=sys.stderr, flush=True)
+        return EXIT_REFUSED
+
+
+def spin(node: Node, done: Callable[[], bool]) -> None:
+    """Serve a node's callbacks in this thread until `done` says so.
+
+    Args:
+        node: spun with a single-threaded executor; rclpy's multi-threaded one is slower.
+        done: asked ten times a second, and after each callback.
+    """
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    try:
+        while not done():
+            executor.spin_once(timeout_sec=_TICK_S)
+    finally:
+        executor.remove_node(node)
+        executor.shutdown()
+
+
+def announce(what: str) -> None:
+    """Print the one line that says the program is ready."""
+    print(f"ready: {what}", flush=True)
+
+
+def write_json(path: str, tree: Mapping[str, Any]) -> None:
+    """Write a tree to a file, to stdout for "-", nowhere for "".
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    text = json.dumps(tree, indent=1) + "\n"
+    if path == "-":
+        print(text, end="", flush=True)
+    elif path:
+        partial = Path(f"{path}.partial")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OutputError(f"cannot write {path}: {error}.") from error
+
+
+def use_image_profile() -> None:
+    """Let Fast DDS carry images without loss, unless the operator chose a profile."""
+    os.environ.setdefault(PROFILE, str(locate("config/fastdds_shm.xml")))
+
+
+@contextmanager
+def _ros(arguments: Sequence[str] | None) -> Iterator[None]:
+    use_image_profile()
+    try:
+        rclpy.init(
+            args=None if arguments is None else list(arguments),
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+    except Exception as error:  # rclpy raises untyped C++ errors
+        raise ConfigError(f"ROS refuses the arguments: {error}") from error
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        # whoever asks twice does not want to wait for a model to load
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
