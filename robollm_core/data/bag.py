@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the recording of a cell: images, manifests and ground truth, in order.
+
+rosbags reads MCAP and SQLite bags without ROS. Every way in which a bag can be
+wrong ends in a BagError.
+"""
+
+import itertools
+import json
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import ReaderError
+from rosbags.serde import SerdeError
+
+from robollm_core.data import rostypes
+from robollm_core.errors import BagError
+from robollm_core.images import decode_image, from_ros_image
+from robollm_core.types import Frame
+
+IMAGE_TYPES = (rostypes.IMAGE, rostypes.COMPRESSED)
+MANIFEST_TOPIC = "container/manifest"
+TRUTH_TOPIC = "ground_truth"
+
+_BROKEN = (
+    ReaderError, AnyReaderError, SerdeError, struct.error, OSError, EOFError, ValueError,
+    LookupError, ArithmeticError, AttributeError, AssertionError, TypeError, MemoryError,
+    sqlite3.Error,
+)  # fmt: skip
+"""What rosbags raises on bytes that are no bag, found by feeding it damaged ones."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageEvent:
+    """One recorded image, not decoded yet.
+
+    Attributes:
+        log_ns: when it was recorded.
+        stamp_ns: its header stamp.
+        camera: its header's frame_id.
+        decode: gives the frame; raises ImageError when the image is broken.
+    """
+
+    log_ns: int
+    stamp_ns: int
+    camera: str
+    decode: Callable[[], Frame]
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEvent:
+    """A manifest, as the JSON text that was published; not checked."""
+
+    log_ns: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TruthEvent:
+    """What a frame really shows, as the JSON object that was published; not checked."""
+
+    log_ns: int
+    tree: dict[str, Any]
+
+
+Event = ImageEvent | ManifestEvent | TruthEvent
+_RANK = {ManifestEvent: 0, ImageEvent: 1, TruthEvent: 2}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[AnyReader]:
+    try:
+        reader = AnyReader([path], default_typestore=rostypes.typestore())
+        reader.open()
+    except _BROKEN as error:
+        raise BagError(
+            f"{path} is not a readable bag: {_say(error)}. Expected a whole .mcap or .db3 file "
+            "or a rosbag2 folder; `ros2 bag reindex` may save a truncated one."
+        ) from error
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _messages(
+    reader: AnyReader, connections: Sequence[Connection], path: Path
+) -> Iterator[tuple[str, int, Any]]:
+    """(topic, log time, message) of each message; a broken one is a BagError."""
+    # rosbags reads an empty selection as "all of them"
+    raw = reader.messages(connections) if connections else iter(())
+    while True:
+        try:
+            connection, log_ns, data = next(raw)
+            message = reader.deserialize(data, connection.msgtype)
+        except StopIteration:
+            return
+        except _BROKEN as error:
+            raise BagError(f"{path} has a broken message: {_say(error)}.") from error
+        yield connection.topic, log_ns, message
+
+
+def read_topics(path: Path, topics: Mapping[str, str]) -> Iterator[tuple[str, int, Any]]:
+    """Read some topics of a bag.
+
+    Args:
+        path: an .mcap or .db3 file or a rosbag2 folder.
+        topics: topic name to the message type it must have; one that is absent is skipped.
+
+    Yields:
+        (topic, log time in ns, rosbags message), in log order.
+
+    Raises:
+        BagError: If the bag or a message cannot be read, or a topic has another type.
+    """
+    with _opened(path) as reader:
+        chosen = [connection for connection in reader.connections if connection.topic in topics]
+        for connection in chosen:
+            if connection.msgtype != topics[connection.topic]:
+                raise BagError(
+                    f"{path}: topic {connection.topic} must be {topics[connection.topic]}, "
+                    f"got {connection.msgtype}."
+                )
+        yield from _messages(reader, chosen, path)
+
+
+class BagReader:
+    """An open bag of a cell; a context manager.
+
+    Attributes:
+        path: the bag, an .mcap or .db3 file or a rosbag2 folder.
+        image_topic: the topic whose images are read.
+        frames: how many images it holds, known once it is open.
+    """
+
+    def __init__(self, path: Path | str, image_topic: str = "") -> None:
+        """Name a bag; it is opened on entry.
+
+        Args:
+            path: an .mcap or .db3 file or a rosbag2 folder.
+            image_topic: needed when the bag has more than one image topic.
+        """
+        self.path = Path(path)
+        self.image_topic = image_topic
+        self.frames = 0
+        self._open = ExitStack()
+        self._reader: AnyReader | None = None
+        self._makers: dict[str, Callable[[int, Any], Event]] = {}
+
+    def __enter__(self) -> "BagReader":
+        """Open the bag and choose its topics.
+
+        Raises:
+            BagError: If the file is missing, is no bag, is truncated, is empty,
+                or lacks the image topic or has several.
+        """
+        with ExitStack() as stack:
+            self._reader = stack.enter_context(_opened(self.path))
+            self._choose(self._reader)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the bag."""
+        self._reader = None
+        self._open.close()
+
+    def events(self) -> Iterator[Event]:
+        """Images, manifests and ground truth.
+
+        Yields:
+            In the order they were recorded; of those of one instant, manifests
+            first and ground truth last. At least one image.
+
+        Raises:
+            BagError: If a message cannot be read.
+        """
+        assert self._reader is not None, "the bag is not open"
+        chosen = [c for c in self._reader.connections if c.topic in self._makers]
+        made = (
+            self._makers[topic](log_ns, message)
+            for topic, log_ns, message in _messages(self._reader, chosen, self.path)
+        )
+        for _, instant in itertools.groupby(made, key=lambda event: event.log_ns):
+            yield from sorted(instant, key=lambda event: _RANK[type(event)])
+
+    def _choose(self, reader: AnyReader) -> None:
+        if reader.message_count == 0:
+            raise BagError(f"{self.path} is empty: it holds no message at all.")
+        images = [c for c in reader.connections if c.msgtype in IMAGE_TYPES]
+        topics = sorted({c.topic for c in images})
+        wanted = self.image_topic or (topics[0] if len(topics) == 1 else "")
+        if wanted not in topics:
+            raise BagError(self._no_image_topic(wanted, topics, reader))
+        self.frames = sum(c.msgcount for c in images if c.topic == wanted)
+        if not self.frames:
+            raise BagError(f"{self.path} holds no image on its topic {wanted}.")
+        self.image_topic = wanted
+        self._makers = {wanted: _image_event}
+        for connection in reader.connections:
+            if connection.msgtype == rostypes.STRING:
+                if connection.topic.endswith(f"/{MANIFEST_TOPIC}"):
+                    self._makers[connection.topic] = _manifest_event
+                elif connection.topic.endswith(f"/{TRUTH_TOPIC}"):
+                    self._makers[connection.topic] = _truth_event
+
+    def _no_image_topic(self, wanted: str, topics: list[str], reader: AnyReader) -> str:
+        if wanted:
+            what = f"{self.path} has no image topic {wanted}."
+        elif topics:
+            return f"{self.path} has several image topics: {', '.join(topics)}. Choose one."
+        else:
+            what = f"{self.path} has no image topic (sensor_msgs Image or CompressedImage)."
+        return f"{what} Its topics: {', '.join(sorted({c.topic for c in reader.connections}))}."
+
+
+def _say(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _image_event(log_ns: int, message: Any) -> ImageEvent:
+    stamp, camera = rostypes.stamp_ns(message), str(message.header.frame_id)
+
+    def decode() -> Frame:
+        if hasattr(message, "encoding"):
+            pixels = from_ros_image(
+                message.height, message.width, message.encoding, message.step,
+                message.is_bigendian, message.data,
+            )  # fmt: skip
+        else:
+            pixels = decode_image(np.asarray(message.data).tobytes(), f"the image at {stamp} ns")
+        return Frame(pixels, stamp, camera)
+
+    return ImageEvent(log_ns, stamp, camera, decode)
+
+
+def _manifest_event(log_ns: int, message: Any) -> ManifestEvent:
+    return ManifestEvent(log_ns, str(message.data))
+
+
+def _truth_event(log_ns: int, message: Any) -> TruthEvent:
+    try:
+        tree = json.loads(message.data)
+    except ValueError as error:
+        raise BagError(f"the ground truth at {log_ns} ns is not JSON: {error}") from error
+    if not isinstance(tree, dict):
+        raise BagError(f"the ground truth at {log_ns} ns is no JSON object.")
+    return TruthEvent(log_ns, tree)
