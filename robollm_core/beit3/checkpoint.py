@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robollm_core.beit3.build import SIZES, build
 from robollm_core.beit3.encoder import Encoder, resize_positions
 from robollm_core.errors import CheckpointError
 
@@ -92,9 +93,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     tensors = _tensors(content, path)
     meta = {key: value for key, value in content.items() if key != "model"} if own else {}
-    if any("vision_embed." in name for name in tensors):
+    if not own and any("vision_embed." in name for name in tensors):
         tensors = _from_torchscale(tensors, path)
-    elif "patch_embed.weight" in tensors:
+    elif "patch_embed.weight" in tensors:  # an encoder alone
         tensors = {PREFIX + name: tensor for name, tensor in tensors.items()}
     return Checkpoint(tensors, meta, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -165,6 +166,25 @@ def _rename(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         elif not name.startswith("encoder."):
             yield name, tensor  # fc_norm, head: kept for a network that has them
         # other encoder entries (mask tokens, version buffers) carry no vision weights
+
+
+def bare_encoder(checkpoint: Checkpoint) -> Encoder:
+    """The encoder a crop network's recipe describes, its weights not loaded yet.
+
+    Args:
+        checkpoint: its recipe has "encoder" (tiny, base, large) and "image_px".
+
+    Raises:
+        CheckpointError: If the recipe lacks them.
+    """
+    size, edge = checkpoint.recipe.get("encoder"), checkpoint.recipe.get("image_px")
+    if size not in SIZES or type(edge) is not int or edge < 1:
+        raise CheckpointError(
+            f"the recipe in {checkpoint.file or 'the checkpoint'} must name encoder "
+            f"({', '.join(SIZES)}) and image_px, it says {size!r} and {edge!r}. "
+            "Only checkpoints of `robollm train` describe their network."
+        )
+    return build(size, edge)
 
 
 def load_encoder(encoder: Encoder, checkpoint: Checkpoint) -> None:

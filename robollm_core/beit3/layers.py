@@ -60,6 +60,7 @@ class Attention(nn.Module):
         """Build the projections of one block; global when `shape.window` is 0."""
         super().__init__()
         self.heads = shape.heads
+        self.head_width = shape.width // shape.heads
         self.window = shape.window
         self.qkv = nn.Linear(shape.width, 3 * shape.width)
         self.inner_norm = nn.LayerNorm(shape.width, eps=NORM_EPS)
@@ -85,7 +86,7 @@ class Attention(nn.Module):
         return out
 
     def _attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
-        parts = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        parts = qkv.unflatten(-1, (3, self.heads, self.head_width)).permute(2, 0, 3, 1, 4)
         query, key, value = parts.unbind(0)
         mixed: Tensor = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return mixed.transpose(1, 2).flatten(2)

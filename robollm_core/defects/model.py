@@ -3,11 +3,13 @@
 """The defect network: encoder, pooling, 3-class head (spec 1.4)."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from robollm_core.beit3.build import build
+from robollm_core.beit3.checkpoint import Checkpoint, bare_encoder, load_model, read_checkpoint
 from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.beit3.layers import NORM_EPS
 from robollm_core.errors import ConfigError
@@ -68,3 +70,24 @@ def build_defects(settings: Mapping[str, Any]) -> DefectModel:
             drop_path=float(settings.get("drop_path", 0)),
         )
     )
+
+
+def restore_defects(checkpoint: Checkpoint) -> DefectModel:
+    """Build the network a checkpoint holds.
+
+    Raises:
+        CheckpointError: If the recipe does not say which encoder, or a weight
+            is missing or does not fit.
+    """
+    model = DefectModel(bare_encoder(checkpoint))
+    load_model(model, checkpoint)
+    return model.eval()
+
+
+def load_graph(path: Path) -> DefectGraph:
+    """The network of a checkpoint file, as it is exported.
+
+    Raises:
+        CheckpointError: If the file cannot be read or does not fit.
+    """
+    return DefectGraph(restore_defects(read_checkpoint(path))).eval()

@@ -8,6 +8,7 @@ projection and L2. References take the one-view path.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +16,10 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from robollm_core.beit3.build import build
+from robollm_core.beit3.checkpoint import Checkpoint, bare_encoder, load_model, read_checkpoint
 from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.beit3.layers import NORM_EPS
-from robollm_core.errors import ConfigError, ShapeError
+from robollm_core.errors import CheckpointError, ConfigError, ShapeError
 
 VIEWS = 3
 
@@ -150,3 +152,41 @@ def build_identification(settings: Mapping[str, Any]) -> IdentificationModel:
     )
     embedding = int(settings.get("embedding", encoder.width))
     return IdentificationModel(encoder, embedding, int(settings.get("fusion", encoder.shape.ffn)))
+
+
+def restore_identification(checkpoint: Checkpoint) -> IdentificationModel:
+    """Build the network a checkpoint holds; the widths of its heads are those of its weights.
+
+    Raises:
+        CheckpointError: If the recipe does not say which encoder, or a weight
+            is missing or does not fit.
+    """
+    names = ("projection.weight", "fusion.fc1.weight")
+    heads = [checkpoint.tensors.get(name) for name in names]
+    widths = [head.shape[0] for head in heads if head is not None and head.dim() == 2]
+    if len(widths) != len(names):
+        raise CheckpointError(f"{checkpoint.file} must hold {' and '.join(names)} as matrices.")
+    try:
+        model = IdentificationModel(bare_encoder(checkpoint), *widths)
+    except ConfigError as error:
+        raise CheckpointError(f"{checkpoint.file}: {error}") from error
+    load_model(model, checkpoint)
+    return model.eval()
+
+
+def load_graph(path: Path) -> IdentificationModel:
+    """The one-view network of a checkpoint file, as it is exported.
+
+    Raises:
+        CheckpointError: If the file cannot be read or does not fit.
+    """
+    return restore_identification(read_checkpoint(path))
+
+
+def load_fusion_graph(path: Path) -> FusionGraph:
+    """The 3-view path of a checkpoint file, as it is exported.
+
+    Raises:
+        CheckpointError: If the file cannot be read or does not fit.
+    """
+    return FusionGraph(load_graph(path))

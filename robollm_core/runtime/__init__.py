@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""The seam between Python and what runs a network."""
+"""One socket for every runtime: named NumPy arrays in, named NumPy arrays out."""

@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""A torch module as an ONNX graph with its weights stored in half precision.
+
+Weights are rounded to fp16 once, in torch; storing them so afterwards loses
+nothing, and the graph computes in fp32 on every runtime. torch's tracing
+exporter is used: it needs no further package and leaves plain nodes.
+"""
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from robollm_core.errors import ParityError
+
+OPSET = 17
+PRECISION = "fp16 weights"
+_LARGE = 1024
+_BATCH = "n"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphPlan:
+    """What the graph of a module shall look like.
+
+    Attributes:
+        inputs: name to example tensor, in the order `forward` takes them.
+        outputs: names, in the order `forward` returns them.
+        free_batch: axis 0 of every input and output takes any size.
+    """
+
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    free_batch: bool
+
+
+def round_weights(module: nn.Module) -> nn.Module:
+    """A copy whose large fp32 parameters hold values that fp16 can store.
+
+    Buffers stay as they are: anchors and grids must not move. A parameter with
+    values beyond the range of fp16 stays too, and costs its full size.
+    """
+    rounded = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
+    for parameter in rounded.parameters():
+        half = parameter.half()
+        if parameter.numel() >= _LARGE and bool(half.isfinite().all()):
+            parameter.copy_(half)
+    return rounded
+
+
+def build_graph(module: nn.Module, plan: GraphPlan) -> bytes:
+    """Trace a module into a self-contained ONNX file.
+
+    Args:
+        module: what `round_weights` returned; other weights stay fp32.
+        plan: names, examples and whether the batch is free.
+
+    Returns:
+        The bytes of the file, the same for the same module and plan.
+
+    Raises:
+        ParityError: If the module cannot be expressed in ONNX.
+    """
+    try:
+        model = _trace(module.eval(), plan)
+        with torch.inference_mode():
+            outputs = module(*plan.inputs.values())
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        raise ParityError(
+            f"{type(module).__name__} cannot be expressed in ONNX: {error}"
+        ) from error
+    outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+    _state_shapes(model, outputs, free_batch=plan.free_batch)
+    store_half(model)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _trace(module: nn.Module, plan: GraphPlan) -> onnx.ModelProto:
+    axes = {name: {0: _BATCH} for name in (*plan.inputs, *plan.outputs)} if plan.free_batch else {}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of every constant it bakes in
+        file = Path(folder) / "graph.onnx"
+        with torch.inference_mode():
+            torch.onnx.export(
+                module,
+                tuple(plan.inputs.values()),
+                str(file),
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=list(plan.inputs),
+                output_names=list(plan.outputs),
+                dynamic_axes=axes,
+            )
+        return onnx.load(file)
+
+
+def _state_shapes(model: onnx.ModelProto, outputs: tuple[Tensor, ...], *, free_batch: bool) -> None:
+    """Write the sizes the outputs have; tracing knows the values, not always the sizes."""
+    for node, output in zip(model.graph.output, outputs, strict=True):
+        sizes: list[int | str] = list(output.shape)
+        if free_batch:
+            sizes[0] = _BATCH
+        kind = node.type.tensor_type.elem_type
+        node.CopyFrom(onnx.helper.make_tensor_value_info(node.name, kind, sizes))
+
+
+def store_half(model: onnx.ModelProto) -> int:
+    """Store large fp32 initialisers that lose nothing as fp16, each cast back in the graph.
+
+    Args:
+        model: changed in place.
+
+    Returns:
+        How many were converted.
+    """
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or int(np.prod(tensor.dims)) < _LARGE:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))
+        casts.append(
+            onnx.helper.make_node(
+                "Cast", [f"{name}.fp16"], [name], f"{name}.cast", to=onnx.TensorProto.FLOAT
+            )
+        )
+    # nodes must follow what they read: the casts read initialisers only
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return len(casts)

@@ -1,0 +1,214 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""What each stage exports, on what it is compared, and how strictly."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from robollm_core.beit3.checkpoint import Checkpoint, read_checkpoint
+from robollm_core.config import RuntimeConfig
+from robollm_core.errors import CheckpointError
+from robollm_core.export.onnx import OPSET, PRECISION, GraphPlan, build_graph, round_weights
+from robollm_core.export.parity import (
+    Limits,
+    check_parity,
+    detection_difference,
+    direction_difference,
+    largest_difference,
+)
+from robollm_core.runtime.artifact import Sidecar
+from robollm_core.runtime.onnx import OnnxEngine, graph_spec
+from robollm_core.runtime.torch import TorchEngine, graph_loader
+from robollm_core.types import DEFECT_LABELS, OBJECT_LABEL, Tensors, UInt8Array
+
+BATCHES = (2, 5, 1)
+"""Batch sizes a free batch is tried with; tracing sees the first, which must not be 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StagePlan:
+    """How one stage is exported.
+
+    Attributes:
+        outputs: names, in the order `forward` returns them.
+        free_batch: whether the batch is free.
+        graph: the graph against the module, both with rounded weights: strict.
+        rounding: the graph against the module as it was trained: what storing
+            weights in half precision may cost.
+    """
+
+    outputs: tuple[str, ...]
+    free_batch: bool
+    graph: Limits
+    rounding: Limits
+
+
+PLANS = {
+    "segmentation": StagePlan(
+        ("boxes", "scores", "labels", "masks"),
+        free_batch=False,
+        graph=Limits(detection_difference, {"scores": 1e-3, "unmatched": 0.05}),
+        rounding=Limits(detection_difference, {"scores": 0.05}),
+    ),
+    "identification": StagePlan(
+        ("embedding", "feature"),
+        free_batch=True,
+        graph=Limits(largest_difference, {"embedding": 1e-4, "feature": 1e-3}),
+        rounding=Limits(direction_difference, {"embedding": 1e-3, "feature": 1e-3}),
+    ),
+    "identification_fusion": StagePlan(
+        ("embedding",),
+        free_batch=True,
+        graph=Limits(largest_difference, {"embedding": 1e-4}),
+        rounding=Limits(direction_difference, {"embedding": 1e-3}),
+    ),
+    "defects": StagePlan(
+        ("probabilities",),
+        free_batch=True,
+        graph=Limits(largest_difference, {"probabilities": 1e-4}),
+        rounding=Limits(largest_difference, {"probabilities": 0.02}),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A network that passed its comparison and may be written.
+
+    Attributes:
+        network: bytes of the ONNX file.
+        sidecar: what to write beside it.
+        differences: largest differences found, by name.
+    """
+
+    network: bytes
+    sidecar: Sidecar
+    differences: Mapping[str, float]
+
+
+def build_candidate(stage: str, checkpoint: Path, rebuild: str) -> Candidate:
+    """Export the network of a checkpoint and compare it with its origin.
+
+    Args:
+        stage: a key of `PLANS`.
+        checkpoint: a checkpoint `robollm train` wrote.
+        rebuild: the command that does this again.
+
+    Raises:
+        CheckpointError: If the checkpoint is of another stage or does not fit.
+        ParityError: If the exported network answers differently.
+    """
+    source = read_checkpoint(checkpoint)
+    # the fusion network is a part of the identification checkpoint
+    if source.meta.get("stage") != stage.removesuffix("_fusion"):
+        raise CheckpointError(
+            f"{checkpoint} holds stage {source.meta.get('stage', 'unknown')!r}, not {stage!r}."
+        )
+    module = graph_loader(stage)(checkpoint)
+    samples = _samples(stage, module, source)
+    network, differences = compare(module, samples, PLANS[stage])
+    sidecar = Sidecar(
+        stage=stage,
+        spec=graph_spec(network),
+        precision=PRECISION,
+        opset=OPSET,
+        source_checkpoint={"file": source.file, "sha256": source.sha256},
+        recipe=source.recipe,
+        rebuild=rebuild,
+        meta=_meta(stage, module, source),
+    )
+    return Candidate(network, sidecar, differences)
+
+
+def compare(
+    module: nn.Module, samples: Sequence[Tensors], plan: StagePlan
+) -> tuple[bytes, dict[str, float]]:
+    """Export any module and run it beside its origin.
+
+    Args:
+        module: takes the arrays of a sample in order.
+        samples: inputs to compare on; the first gives the traced shapes.
+        plan: outputs and limits.
+
+    Returns:
+        The bytes of the ONNX file, and the largest differences: "graph.x" for
+        the graph alone, "rounding.x" with the rounding of weights.
+
+    Raises:
+        ParityError: If the two disagree.
+    """
+    rounded = round_weights(module)
+    examples = {name: torch.from_numpy(array.copy()) for name, array in samples[0].items()}
+    network = build_graph(rounded, GraphPlan(examples, plan.outputs, plan.free_batch))
+    config, spec = RuntimeConfig(), graph_spec(network)
+    candidate = OnnxEngine(network, spec, config)
+    found: dict[str, float] = {}
+    for kind, origin, limits in (
+        ("graph", rounded, plan.graph),
+        ("rounding", module, plan.rounding),
+    ):
+        worst = check_parity(TorchEngine(origin, spec, config), candidate, samples, limits)
+        found |= {f"{kind}.{name}": value for name, value in worst.items()}
+    return network, found
+
+
+def trial_pictures(count: int, image_hw: tuple[int, int], seed: int) -> UInt8Array:
+    """Pictures that excite a network: flat patches of colour, some under noise.
+
+    Returns:
+        (count, H, W, 3) uint8, the same for the same arguments.
+    """
+    rng = np.random.default_rng(seed)
+    height, width = image_hw
+    pictures = np.empty((count, height, width, 3), dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        picture[:] = rng.integers(0, 256, 3, dtype=np.uint8)
+        for _ in range(12):
+            top, left = rng.integers(0, height), rng.integers(0, width)
+            high, wide = rng.integers(height // 8, height // 2), rng.integers(8, width // 2)
+            picture[top : top + high, left : left + wide] = rng.integers(0, 256, 3)
+        if number % 2:
+            noise = rng.normal(0.0, 25.0, picture.shape)
+            picture[:] = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    return pictures
+
+
+def _samples(stage: str, module: nn.Module, source: Checkpoint) -> list[Tensors]:
+    if stage == "segmentation":
+        pictures = trial_pictures(4, _input_hw(module, source), seed=0)
+        return [{"images": picture[None]} for picture in pictures]
+    if stage == "identification_fusion":
+        width = source.tensors["projection.weight"].shape[1]
+        rng = np.random.default_rng(0)
+        # features leave a LayerNorm: zero mean, unit variance
+        return [
+            {"features": rng.standard_normal((batch, 3, width)).astype(np.float32)}
+            for batch in BATCHES
+        ]
+    edge = int(source.recipe["image_px"])
+    return [{"images": trial_pictures(batch, (edge, edge), seed=batch)} for batch in BATCHES]
+
+
+def _meta(stage: str, module: nn.Module, source: Checkpoint) -> dict[str, Any]:
+    if stage == "segmentation":
+        labels = getattr(module, "labels", (OBJECT_LABEL,))
+        return {"input_hw": list(_input_hw(module, source)), "labels": list(labels)}
+    spec = source.recipe.get("crop")
+    if not isinstance(spec, dict):
+        raise CheckpointError(f"the recipe in {source.file} must hold the crop, got {spec!r}.")
+    return {"crop": spec, "labels": list(DEFECT_LABELS)} if stage == "defects" else {"crop": spec}
+
+
+def _input_hw(module: nn.Module, source: Checkpoint) -> tuple[int, int]:
+    size = getattr(module, "input_hw", None) or source.recipe.get("input_hw")
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        raise CheckpointError(
+            f"the segmentation graph or its recipe must say input_hw (H, W), got {size!r}."
+        )
+    return int(size[0]), int(size[1])
