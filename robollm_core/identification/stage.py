@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which item of the manifest each instance is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from robollm_core.config import IdentificationConfig
+from robollm_core.identification.gallery import Gallery
+from robollm_core.images import crop
+from robollm_core.runtime.artifact import Sidecar
+from robollm_core.runtime.furniture import check_stage, crop_spec, run_batches
+from robollm_core.types import Engine, Float32Array, Frame, Identification, Instance, Manifest
+
+
+class Identifier:
+    """The identification stage: nearest reference among the items of the manifest."""
+
+    def __init__(self, engine: Engine, sidecar: Sidecar, config: IdentificationConfig) -> None:
+        """Take an engine and what its sidecar says of it.
+
+        Args:
+            engine: input "images" (N, S, S, 3) uint8, output "embedding" (N, D)
+                float32 of unit length.
+            sidecar: of the same artifact; meta has "crop".
+            config: thresholds and the root of the reference images.
+
+        Raises:
+            ArtifactError: If the sidecar is of another stage or lacks meta.
+        """
+        check_stage(sidecar, "identification")
+        self._engine, self._sidecar, self.config = engine, sidecar, config
+        self._crop = crop_spec(sidecar)
+        root = Path(config.reference_root)
+        self._gallery = Gallery(engine, self._crop, sidecar.sha256, root)
+
+    @property
+    def description(self) -> str:
+        """The network and the runtime in use, one line."""
+        return f"{self._sidecar.sha256[:12]} on {self._engine.description}"
+
+    def reconfigured(self, config: IdentificationConfig) -> "Identifier":
+        """The same network under other thresholds; embeddings are kept while the root stays."""
+        other = Identifier(self._engine, self._sidecar, config)
+        if config.reference_root == self.config.reference_root:
+            other._gallery = self._gallery
+        return other
+
+    def prepare(self, manifest: Manifest) -> None:
+        """Embed the references of a manifest ahead of its first frame.
+
+        Raises:
+            ManifestError: If a reference image is missing or broken.
+        """
+        self._gallery.references(manifest)
+
+    def identify(
+        self, frame: Frame, instances: Sequence[Instance], manifest: Manifest | None
+    ) -> tuple[Identification, ...]:
+        """Name each instance among the items still in the container.
+
+        Returns:
+            One answer an instance, in order; without a manifest, or with none
+            of its items left, every answer is empty.
+
+        Raises:
+            ManifestError: If a reference image is missing or broken.
+        """
+        if manifest is None or not instances:
+            return tuple(Identification() for _ in instances)
+        references = self._gallery.references(manifest)
+        if not references.item_ids:
+            return tuple(Identification() for _ in instances)
+        crops = [
+            crop(frame.image_rgb, instance.box_xyxy_px, self._crop, instance.mask_in_box)
+            for instance in instances
+        ]
+        queries = run_batches(self._engine, np.stack(crops), "embedding")
+        # an item is as similar as its most similar reference
+        scores = np.maximum.reduceat(queries @ references.embeddings.T, references.starts, axis=1)
+        return tuple(self._answer(references.item_ids, row) for row in scores)
+
+    def _answer(self, item_ids: Sequence[str], scores: Float32Array) -> Identification:
+        order = np.argsort(-scores, kind="stable")
+        # rounding may lift the cosine of equal vectors above 1
+        ranked = np.clip(scores[order], -1.0, 1.0).astype(float)
+        lead = ranked[0] - ranked[1] if len(ranked) > 1 else np.inf
+        accepted = ranked[0] >= self.config.min_similarity and lead >= self.config.min_margin
+        candidates = tuple(
+            (item_ids[index], score) for index, score in zip(order, ranked.tolist(), strict=True)
+        )
+        return Identification(
+            candidates=candidates[: self.config.top_k],
+            item_id=candidates[0][0] if accepted else "",
+        )

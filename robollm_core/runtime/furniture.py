@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the three stages share: reading their sidecar and feeding an engine in batches."""
+
+import numpy as np
+import numpy.typing as npt
+
+from robollm_core.errors import ArtifactError, ConfigError
+from robollm_core.images import CropSpec
+from robollm_core.runtime.artifact import Sidecar
+from robollm_core.types import Engine, UInt8Array
+
+BATCH = 16
+"""Crops in one run: large enough to keep a CPU busy, small enough to bound memory."""
+
+
+def check_stage(sidecar: Sidecar, stage: str) -> None:
+    """Refuse the artifact of another stage.
+
+    Raises:
+        ArtifactError: If the sidecar names another stage.
+    """
+    if sidecar.stage != stage:
+        raise ArtifactError(
+            f"expected an artifact of stage {stage!r}, got one of {sidecar.stage!r}. "
+            f"Set {stage}.artifact to a {stage} network."
+        )
+
+
+def labels(sidecar: Sidecar) -> tuple[str, ...]:
+    """The class names of the network, in the order of its outputs.
+
+    Raises:
+        ArtifactError: If the sidecar's meta has no list of names under "labels".
+    """
+    names = sidecar.meta.get("labels")
+    if not isinstance(names, list | tuple) or not names:
+        raise ArtifactError(f"the sidecar's meta.labels must list the classes, got {names!r}.")
+    return tuple(str(name) for name in names)
+
+
+def crop_spec(sidecar: Sidecar) -> CropSpec:
+    """How the network was trained to see its crops.
+
+    Raises:
+        ArtifactError: If the sidecar's meta has no valid "crop".
+    """
+    tree = sidecar.meta.get("crop")
+    try:
+        if isinstance(tree, dict):
+            return CropSpec.from_json(tree)
+    except ConfigError as error:
+        raise ArtifactError(f"the sidecar's meta.crop is wrong: {error}") from error
+    raise ArtifactError(f"the sidecar's meta.crop must describe the crop, got {tree!r}.")
+
+
+def run_batches(engine: Engine, images: UInt8Array, output: str) -> npt.NDArray[np.float32]:
+    """Run crops through an engine in batches of at most `BATCH`.
+
+    Args:
+        engine: with input "images" (N, S, S, 3) uint8.
+        images: (N, S, S, 3) uint8, N at least 1.
+        output: name of the output wanted.
+
+    Returns:
+        (N, ...) float32, row i belongs to images[i].
+    """
+    parts = [
+        np.asarray(engine.run({"images": images[start : start + BATCH]})[output], np.float32)
+        for start in range(0, len(images), BATCH)
+    ]
+    return np.concatenate(parts)

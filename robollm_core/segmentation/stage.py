@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where things are: a frame in, instances out."""
+
+import numpy as np
+
+from robollm_core.config import SegmentationConfig
+from robollm_core.errors import ArtifactError
+from robollm_core.geometry import Letterbox, paste_mask
+from robollm_core.images import letterbox
+from robollm_core.runtime.artifact import Sidecar
+from robollm_core.runtime.furniture import check_stage, labels
+from robollm_core.types import Engine, Frame, Instance
+
+
+class Segmenter:
+    """The segmentation stage: thresholds around an engine that does everything else."""
+
+    def __init__(self, engine: Engine, sidecar: Sidecar, config: SegmentationConfig) -> None:
+        """Take an engine and what its sidecar says of it.
+
+        Args:
+            engine: input "images" (1, H, W, 3) uint8; outputs "boxes" (1, K, 4)
+                float32 xyxy in network pixels, "scores" (1, K), "labels" (1, K),
+                "masks" (1, K, h, w) probability in the box.
+            sidecar: of the same artifact; meta has "input_hw" and "labels".
+            config: thresholds.
+
+        Raises:
+            ArtifactError: If the sidecar is of another stage or lacks meta.
+        """
+        check_stage(sidecar, "segmentation")
+        size = sidecar.meta.get("input_hw")
+        if not isinstance(size, list | tuple) or len(size) != 2:
+            raise ArtifactError(f"the sidecar's meta.input_hw must be [H, W], got {size!r}.")
+        self._engine, self._sidecar, self.config = engine, sidecar, config
+        self._input_hw = (int(size[0]), int(size[1]))
+        self._labels = labels(sidecar)
+
+    @property
+    def description(self) -> str:
+        """The network and the runtime in use, one line."""
+        return f"{self._sidecar.sha256[:12]} on {self._engine.description}"
+
+    def reconfigured(self, config: SegmentationConfig) -> "Segmenter":
+        """The same network under other thresholds."""
+        return Segmenter(self._engine, self._sidecar, config)
+
+    def segment(self, frame: Frame) -> tuple[Instance, ...]:
+        """Find every visible thing.
+
+        Returns:
+            Highest score first, boxes in source pixels; empty when there is none.
+        """
+        height, width = frame.image_rgb.shape[:2]
+        box = Letterbox((height, width), self._input_hw)
+        found = self._engine.run({"images": letterbox(frame.image_rgb, box)[None]})
+        scores = np.asarray(found["scores"][0], np.float64)
+        # stable, so that equal scores keep the order of the graph
+        order = np.argsort(-scores, kind="stable")
+        # written so that a score that is not a number is left out
+        order = order[scores[order] >= self.config.score_threshold]
+        boxes = box.to_source(np.asarray(found["boxes"][0], np.float32))
+        instances: list[Instance] = []
+        for index in order[: self.config.max_instances]:
+            mask = np.asarray(found["masks"][0, index], np.float32)
+            pasted = paste_mask(mask, boxes[index], (height, width), self.config.mask_threshold)
+            if pasted is not None:
+                label = self._labels[int(found["labels"][0, index])]
+                instances.append(Instance(*pasted, score=float(scores[index]), label=label))
+        return tuple(instances)
