@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Products from OBJ scans: a folder of photo-textured meshes joins the catalogue."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from robollm_core.errors import DatasetError, ImageError
+from robollm_core.images import read_image
+from robollm_core.synthetic.atlas import pack
+from robollm_core.synthetic.meshes import Mesh, Region, centred, make_mesh
+from robollm_core.synthetic.products import SPLITS, Product
+from robollm_core.types import UInt8Array
+
+_TEXTURE_PX = 384
+_LONGEST_M = 0.45
+_MOST_FACES = 200_000
+
+
+@dataclass(slots=True)
+class _Obj:
+    """What the lines of an OBJ file say."""
+
+    points: list[tuple[float, float, float]] = field(default_factory=list)
+    uv: list[tuple[float, float]] = field(default_factory=list)
+    corners: list[tuple[int, int, int]] = field(default_factory=list)
+    """(point, uv or -1, material) of each triangle corner, three in a row."""
+    materials: list[str] = field(default_factory=list)
+    libraries: list[str] = field(default_factory=list)
+
+
+def _index(text: str, count: int) -> int:
+    number = int(text)
+    index = number - 1 if number > 0 else count + number
+    if not 0 <= index < count:
+        raise ValueError(f"index {number} of {count}")
+    return index
+
+
+def _face(obj: _Obj, words: Iterable[str]) -> None:
+    corners = []
+    for word in words:
+        point, _, rest = word.partition("/")
+        coordinate = rest.partition("/")[0]
+        uv = _index(coordinate, len(obj.uv)) if coordinate else -1
+        corners.append((_index(point, len(obj.points)), uv, max(len(obj.materials) - 1, 0)))
+    if len(corners) < 3:
+        raise ValueError("a face of fewer than 3 corners")
+    for second in range(1, len(corners) - 1):  # a polygon becomes a fan
+        obj.corners += [corners[0], corners[second], corners[second + 1]]
+    if len(obj.corners) > 3 * _MOST_FACES:
+        raise ValueError(f"more than {_MOST_FACES} triangles")
+
+
+def _read_line(obj: _Obj, words: list[str]) -> None:
+    kind = words[0]
+    if kind == "v":
+        x, y, z = (float(word) for word in words[1:4])
+        obj.points.append((x, y, z))
+    elif kind == "vt":
+        obj.uv.append((float(words[1]), float(words[2])))
+    elif kind == "f":
+        _face(obj, words[1:])
+    elif kind == "usemtl":
+        obj.materials.append(words[1])
+    elif kind == "mtllib":
+        obj.libraries.append(" ".join(words[1:]))
+
+
+def _parse(path: Path) -> _Obj:
+    obj = _Obj()
+    number = 0
+    try:
+        with path.open(encoding="utf-8", errors="strict") as lines:
+            for number, line in enumerate(lines, 1):
+                words = line.split("#", 1)[0].split()
+                if words:
+                    _read_line(obj, words)
+    except (ValueError, IndexError) as error:
+        raise DatasetError(
+            f"{path} line {number} is not Wavefront OBJ ({error}). Export the mesh again as "
+            "triangles with texture coordinates, or take it out of the folder."
+        ) from error
+    except OSError as error:
+        raise DatasetError(f"Cannot read the mesh {path}: {error}.") from error
+    points = np.array(obj.points, np.float64)
+    if not obj.corners or not np.isfinite(points).all():
+        raise DatasetError(f"{path} holds no usable face; expected an OBJ mesh with triangles.")
+    return obj
+
+
+def _colours(path: Path, obj: _Obj) -> dict[str, UInt8Array]:
+    """Picture of each material, a grey patch for one without a picture."""
+    files: dict[str, Path] = {}
+    for library in obj.libraries:
+        material = ""
+        try:
+            text = (path.parent / library).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise DatasetError(f"{path} names {library}, which cannot be read: {error}.") from error
+        for words in (line.split() for line in text.splitlines() if line.strip()):
+            if words[0] == "newmtl":
+                material = words[-1]
+            elif words[0] == "map_Kd":
+                files[material] = path.parent / words[-1]
+    pictures: dict[str, UInt8Array] = {"": np.full((16, 16, 3), 150, np.uint8)}
+    for material in sorted(set(obj.materials)):
+        if material in files:
+            try:
+                picture = read_image(files[material])
+            except (ImageError, OSError) as error:
+                raise DatasetError(f"{path}: texture {files[material]}: {error}") from error
+            scale = min(1.0, _TEXTURE_PX / max(picture.shape[:2]))
+            size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+            pictures[material] = np.asarray(
+                cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8
+            )
+    return pictures
+
+
+def _assemble(obj: _Obj, regions: dict[str, Region]) -> Mesh:
+    corners = np.array(obj.corners, np.int64)
+    keys, inverse = np.unique(corners, axis=0, return_inverse=True)
+    names = obj.materials or [""]
+    rectangles = np.array([regions.get(name, regions[""]) for name in names])[keys[:, 2]]
+    table = np.array([*obj.uv, (0.5, 0.5)])  # the last one, index -1, is for corners without
+    own = table[keys[:, 1]]
+    own = np.where((own < 0) | (own > 1), own % 1.0, own)
+    u = rectangles[:, 0] + (rectangles[:, 2] - rectangles[:, 0]) * own[:, 0]
+    # OBJ counts v from the bottom of the picture
+    v = rectangles[:, 3] + (rectangles[:, 1] - rectangles[:, 3]) * own[:, 1]
+    points = np.array(obj.points, np.float64)
+    scale = 0.001 if np.ptp(points, axis=0).max() > 5.0 else 1.0  # some scans are in millimetres
+    faces = inverse.reshape(-1, 3)
+    return centred(make_mesh(points[keys[:, 0]] * scale, faces, np.stack([u, v], -1)))
+
+
+@lru_cache(maxsize=64)
+def load_scan(path: Path) -> Product:
+    """Read one OBJ file with its materials as a product.
+
+    An `info.json` in the folder above the mesh may give name and weight. The
+    smallest edge of the box becomes z, so that physics lays the scan flat.
+
+    Args:
+        path: The .obj file, metres or millimetres.
+
+    Raises:
+        DatasetError: If the mesh or a texture is unreadable, empty or of an
+            impossible size.
+    """
+    obj = _parse(path)
+    texture, regions = pack(_colours(path, obj))
+    mesh = _assemble(obj, regions)
+    longest = max(mesh.dims_m)
+    if not 0.005 < longest <= _LONGEST_M:
+        raise DatasetError(
+            f"{path} is {longest:.3f} m long; expected 0.005 to {_LONGEST_M} m. Scale it to metres."
+        )
+    info = _info(path)
+    name = str(info.get("name") or path.parent.parent.name or path.stem)
+    weight = info.get("weight")
+    return Product(
+        item_id=f"SCAN-{name}",
+        family="scan",
+        dims_m=mesh.dims_m,
+        weight_kg=float(weight) if isinstance(weight, int | float) else 0.2,
+        text=str(info.get("description") or name),
+        mesh=mesh,
+        texture=texture,
+        gloss=0.3,
+        softness=0.1,
+    )
+
+
+def _info(path: Path) -> dict[str, Any]:
+    file = path.parent.parent / "info.json"
+    if not file.is_file():
+        return {}
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{file} is not JSON: {error}.") from error
+    return info if isinstance(info, dict) else {}
+
+
+def scan_files(folder: Path, split: str) -> list[Path]:
+    """OBJ files below a folder that belong to a split: every tenth to val, every tenth to test.
+
+    Raises:
+        DatasetError: If the folder holds no OBJ file.
+    """
+    files = sorted(folder.rglob("*.obj"))
+    if not files:
+        raise DatasetError(f"--meshes {folder}: expected a folder with .obj files, found none.")
+    place = {8: "val", 9: "test"}
+    return [file for number, file in enumerate(files) if place.get(number % 10, "train") == split]
+
+
+def load_scans(
+    folder: Path, split: str, rng: np.random.Generator, most: int = 8
+) -> list[Product]:
+    """At most `most` scans of a split, drawn by `rng`.
+
+    Raises:
+        DatasetError: If the folder holds no OBJ file or one cannot be used.
+    """
+    if split not in SPLITS:
+        raise DatasetError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
+    files = scan_files(folder, split)
+    chosen = sorted(int(k) for k in rng.permutation(len(files))[:most])
+    return [load_scan(files[number]) for number in chosen]
