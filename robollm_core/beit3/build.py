@@ -6,7 +6,8 @@ Detection uses windows with some global blocks, as ViTDet (Li et al., 2022)
 does on a plain backbone; weights do not change between the two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.errors import ConfigError
@@ -62,6 +63,7 @@ def large(img_size: ImageSize = 224, *, detection: bool = False, drop_path: floa
     )
 
 
+_MOST = 16384
 SIZES = {"tiny": tiny, "base": base, "large": large}
 
 
@@ -83,6 +85,33 @@ def build(
     if size not in SIZES:
         raise ConfigError(f"no encoder size {size!r}; the sizes are {', '.join(SIZES)}.")
     return SIZES[size](img_size, detection=detection, drop_path=drop_path)
+
+
+def encoder_from(settings: Mapping[str, Any], *, known: Sequence[str] = ()) -> Encoder:
+    """Build the encoder that the "model" branch of a recipe asks for.
+
+    Args:
+        settings: "size", "img_size" (pixels, one edge of a square) and
+            "drop_path" (default 0); anything else is refused.
+        known: further keys, which belong to the heads; whole numbers from 1 up.
+
+    Raises:
+        ConfigError: If a key is unknown or missing, or a value is out of range.
+    """
+    own = ("size", "img_size", "drop_path")
+    if not {"size", "img_size"} <= settings.keys() <= {*own, *known}:
+        raise ConfigError(
+            f"model takes {', '.join((*own, *known))} and needs size and img_size, "
+            f"got {sorted(map(str, settings))}."
+        )
+    for name in ("img_size", *known):
+        value = settings.get(name, 1)
+        if type(value) is not int or not 1 <= value <= _MOST:
+            raise ConfigError(f"model.{name} must be a whole number in 1..{_MOST}, got {value!r}.")
+    drop_path = settings.get("drop_path", 0.0)
+    if not isinstance(drop_path, int | float) or not 0.0 <= drop_path < 1.0:
+        raise ConfigError(f"model.drop_path must be in [0, 1), got {drop_path!r}.")
+    return build(str(settings["size"]), settings["img_size"], drop_path=float(drop_path))
 
 
 def _pair(img_size: ImageSize) -> tuple[int, int]:

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robollm_core.beit3.build import SIZES, build
 from robollm_core.beit3.encoder import Encoder, resize_positions
 from robollm_core.errors import CheckpointError
 
@@ -168,23 +167,19 @@ def _rename(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         # other encoder entries (mask tokens, version buffers) carry no vision weights
 
 
-def bare_encoder(checkpoint: Checkpoint) -> Encoder:
-    """The encoder a crop network's recipe describes, its weights not loaded yet.
-
-    Args:
-        checkpoint: its recipe has "encoder" (tiny, base, large) and "image_px".
+def model_settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The "model" branch of the recipe, from which a stage builds its network.
 
     Raises:
-        CheckpointError: If the recipe lacks them.
+        CheckpointError: If the checkpoint has none.
     """
-    size, edge = checkpoint.recipe.get("encoder"), checkpoint.recipe.get("image_px")
-    if size not in SIZES or type(edge) is not int or edge < 1:
+    settings = checkpoint.recipe.get("model")
+    if not isinstance(settings, dict):
         raise CheckpointError(
-            f"the recipe in {checkpoint.file or 'the checkpoint'} must name encoder "
-            f"({', '.join(SIZES)}) and image_px, it says {size!r} and {edge!r}. "
-            "Only checkpoints of `robollm train` describe their network."
+            f'the recipe in {checkpoint.file or "the checkpoint"} must have a branch "model", got '
+            f"{settings!r}. Only checkpoints of `robollm train` describe their network."
         )
-    return build(size, edge)
+    return settings
 
 
 def load_encoder(encoder: Encoder, checkpoint: Checkpoint) -> None:

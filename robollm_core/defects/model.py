@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robollm_core.beit3.build import build
-from robollm_core.beit3.checkpoint import Checkpoint, bare_encoder, load_model, read_checkpoint
+from robollm_core.beit3.build import encoder_from
+from robollm_core.beit3.checkpoint import Checkpoint, load_model, model_settings, read_checkpoint
 from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.beit3.layers import NORM_EPS
-from robollm_core.errors import ConfigError
+from robollm_core.errors import CheckpointError, ConfigError
 from robollm_core.types import DEFECT_LABELS
 
 
@@ -56,30 +56,22 @@ def build_defects(settings: Mapping[str, Any]) -> DefectModel:
             (default 0).
 
     Raises:
-        ConfigError: If a key is unknown, missing or of no known size.
+        ConfigError: If a key is unknown or missing, or a value is out of range.
     """
-    known = {"size", "img_size", "drop_path"}
-    if not {"size", "img_size"} <= settings.keys() <= known:
-        raise ConfigError(
-            f"model takes size and img_size out of {sorted(known)}, got {sorted(settings)}."
-        )
-    return DefectModel(
-        build(
-            str(settings["size"]),
-            settings["img_size"],
-            drop_path=float(settings.get("drop_path", 0)),
-        )
-    )
+    return DefectModel(encoder_from(settings))
 
 
 def restore_defects(checkpoint: Checkpoint) -> DefectModel:
     """Build the network a checkpoint holds.
 
     Raises:
-        CheckpointError: If the recipe does not say which encoder, or a weight
-            is missing or does not fit.
+        CheckpointError: If the recipe does not describe the network, or a
+            weight is missing or does not fit.
     """
-    model = DefectModel(bare_encoder(checkpoint))
+    try:
+        model = build_defects(model_settings(checkpoint))
+    except ConfigError as error:
+        raise CheckpointError(f"{checkpoint.file}: {error}") from error
     load_model(model, checkpoint)
     return model.eval()
 

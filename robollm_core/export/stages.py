@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from robollm_core.beit3.checkpoint import Checkpoint, read_checkpoint
+from robollm_core.beit3.encoder import Encoder
 from robollm_core.config import RuntimeConfig
 from robollm_core.errors import CheckpointError
 from robollm_core.export.onnx import OPSET, PRECISION, GraphPlan, build_graph, round_weights
@@ -191,8 +192,10 @@ def _samples(stage: str, module: nn.Module, source: Checkpoint) -> list[Tensors]
             {"features": rng.standard_normal((batch, 3, width)).astype(np.float32)}
             for batch in BATCHES
         ]
-    edge = int(source.recipe["image_px"])
-    return [{"images": trial_pictures(batch, (edge, edge), seed=batch)} for batch in BATCHES]
+    encoder = module.get_submodule("encoder" if stage == "identification" else "model.encoder")
+    assert isinstance(encoder, Encoder)
+    image_hw = encoder.shape.image_hw
+    return [{"images": trial_pictures(batch, image_hw, seed=batch)} for batch in BATCHES]
 
 
 def _meta(stage: str, module: nn.Module, source: Checkpoint) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from robollm_core.beit3.build import build
-from robollm_core.beit3.checkpoint import Checkpoint, bare_encoder, load_model, read_checkpoint
+from robollm_core.beit3.build import encoder_from
+from robollm_core.beit3.checkpoint import Checkpoint, load_model, model_settings, read_checkpoint
 from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.beit3.layers import NORM_EPS
 from robollm_core.errors import CheckpointError, ConfigError, ShapeError
@@ -140,34 +140,22 @@ def build_identification(settings: Mapping[str, Any]) -> IdentificationModel:
             encoder), "drop_path" (default 0).
 
     Raises:
-        ConfigError: If a key is unknown, missing or of no known size.
+        ConfigError: If a key is unknown or missing, or a value is out of range.
     """
-    known = {"size", "img_size", "embedding", "fusion", "drop_path"}
-    if not {"size", "img_size"} <= settings.keys() <= known:
-        raise ConfigError(
-            f"model takes size and img_size out of {sorted(known)}, got {sorted(settings)}."
-        )
-    encoder = build(
-        str(settings["size"]), settings["img_size"], drop_path=float(settings.get("drop_path", 0))
-    )
-    embedding = int(settings.get("embedding", encoder.width))
-    return IdentificationModel(encoder, embedding, int(settings.get("fusion", encoder.shape.ffn)))
+    encoder = encoder_from(settings, known=("embedding", "fusion"))
+    embedding = settings.get("embedding", encoder.width)
+    return IdentificationModel(encoder, embedding, settings.get("fusion", encoder.shape.ffn))
 
 
 def restore_identification(checkpoint: Checkpoint) -> IdentificationModel:
-    """Build the network a checkpoint holds; the widths of its heads are those of its weights.
+    """Build the network a checkpoint holds.
 
     Raises:
-        CheckpointError: If the recipe does not say which encoder, or a weight
-            is missing or does not fit.
+        CheckpointError: If the recipe does not describe the network, or a
+            weight is missing or does not fit.
     """
-    names = ("projection.weight", "fusion.fc1.weight")
-    heads = [checkpoint.tensors.get(name) for name in names]
-    widths = [head.shape[0] for head in heads if head is not None and head.dim() == 2]
-    if len(widths) != len(names):
-        raise CheckpointError(f"{checkpoint.file} must hold {' and '.join(names)} as matrices.")
     try:
-        model = IdentificationModel(bare_encoder(checkpoint), *widths)
+        model = build_identification(model_settings(checkpoint))
     except ConfigError as error:
         raise CheckpointError(f"{checkpoint.file}: {error}") from error
     load_model(model, checkpoint)
