@@ -94,6 +94,25 @@ def manifest_json(manifest: Manifest) -> str:
     return json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def check_version(before: Manifest | None, now: Manifest) -> None:
+    """Refuse a step back: a late message of a transport must not undo a newer one.
+
+    Args:
+        before: in force until now, None when there is none.
+        now: about to be put in force.
+
+    Raises:
+        ManifestError: If both are of the same container and `now` is the older.
+    """
+    if before is None or before.container_id != now.container_id:
+        return
+    if now.version < before.version:
+        raise ManifestError(
+            f"container {now.container_id!r} is at version {before.version}, got the older "
+            f"{now.version}. Raise the version with every change."
+        )
+
+
 @cache
 def _schema() -> Any:
     # a checkout has config/ above the package, an install has share/robollm/ (pip, colcon, deb)

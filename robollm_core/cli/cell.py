@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""A whole cell from a configuration; shared by the verbs and by the perception node."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+
+from robollm_core import config as configuration
+from robollm_core.config import Config
+from robollm_core.defects.stage import Inspector
+from robollm_core.identification.stage import Identifier
+from robollm_core.pipeline import Stages
+from robollm_core.runtime.artifact import load_artifact
+from robollm_core.runtime.factory import load_engine
+from robollm_core.segmentation.stage import Segmenter
+
+
+def build_stages(config: Config) -> Stages:
+    """Load the three networks of a configuration.
+
+    Raises:
+        ArtifactError: If a network is missing, damaged or of another stage.
+        RuntimeUnavailableError: If the runtime or the device is not there.
+    """
+    # OpenCV and the runtime take turns, so both may have all the threads
+    cv2.setNumThreads(config.runtime.threads or len(os.sched_getaffinity(0)))
+    paths = (config.segmentation.artifact, config.identification.artifact, config.defects.artifact)
+    # all sidecars are checked before the first network is loaded, which takes longer
+    (_, where), (_, who), (_, what) = (load_artifact(path) for path in paths)
+    engines = [load_engine(path, config.runtime) for path in paths]
+    return Stages(
+        Segmenter(engines[0], where, config.segmentation),
+        Identifier(engines[1], who, config.identification),
+        Inspector(engines[2], what, config.defects),
+    )
+
+
+def retune(stages: Stages, config: Config) -> Stages:
+    """The same networks under other thresholds; embedded references are kept.
+
+    Args:
+        stages: made by `build_stages`.
+        config: differs in live leaves only.
+    """
+    segmenter, identifier, inspector = _own(stages)
+    return Stages(
+        segmenter.reconfigured(config.segmentation),
+        identifier.reconfigured(config.identification),
+        inspector.reconfigured(config.defects),
+    )
+
+
+def describe(stages: Stages) -> Mapping[str, str]:
+    """Stage name to the network and runtime in use, of stages made by `build_stages`."""
+    segmenter, identifier, inspector = _own(stages)
+    return {
+        "segmentation": segmenter.description,
+        "identification": identifier.description,
+        "defects": inspector.description,
+    }
+
+
+def _own(stages: Stages) -> tuple[Segmenter, Identifier, Inspector]:
+    parts = (stages.segmentation, stages.identification, stages.defects)
+    where, who, what = parts
+    assert isinstance(where, Segmenter)
+    assert isinstance(who, Identifier)
+    assert isinstance(what, Inspector)
+    return where, who, what
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare --config and --set."""
+    parser.add_argument("--config", type=Path, help="YAML file laid over the defaults")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="assignments",
+        help="set one dotted name of the configuration; may be repeated",
+    )
+
+
+def read_config(args: argparse.Namespace, references_beside: Path) -> Config:
+    """The configuration that --config and --set describe.
+
+    Args:
+        args: parsed by a parser of `add_config_arguments`.
+        references_beside: reference images are looked for in the folder of
+            this file, unless the configuration names a folder itself.
+
+    Raises:
+        ConfigError: If anything in it is wrong.
+    """
+    config = configuration.load(args.config, args.assignments)
+    if config.identification.reference_root != Config().identification.reference_root:
+        return config
+    root = {"identification.reference_root": str(references_beside.resolve().parent)}
+    return configuration.update(config, root)
