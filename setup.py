@@ -34,7 +34,26 @@ EXTRAS = {
         "ros-jazzy-std-msgs",
     ],
     "sim": ["mujoco>=3.3", "pillow>=10.0"],
-    "train": ["matplotlib>=3.8", "onnx>=1.17", "onnxscript>=0.5", "scipy>=1.11", "torch>=2.5"],
+    # torch, and what mmengine, mmcv, mmdetection and imaug import; those themselves are installed
+    # by the Makefile, because their metadata ask for opencv-python
+    "train": [
+        "addict>=2.4",
+        "imageio>=2.30",
+        "matplotlib>=3.8",
+        "ninja>=1.11",
+        "onedl-mmengine>=0.10.12",
+        "onnx>=1.17",
+        "onnxscript>=0.5",
+        "psutil>=5.9",
+        "scikit-image>=0.22",
+        "scipy>=1.11",
+        "shapely>=2.0",
+        "six>=1.16",
+        "termcolor>=2.4",
+        "terminaltables>=3.1",
+        "torch>=2.5",
+        "yapf>=0.40",
+    ],
     "test": [
         "hypothesis>=6.100",
         "import-linter>=2.1",
