@@ -3,7 +3,7 @@
 """A tote under a camera: which products, where they came to rest, seen and lit how."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -87,7 +87,13 @@ def _clutter(picture: UInt8Array, rng: np.random.Generator) -> None:
 
 
 def _slab() -> Mesh:
-    return cube_grid((3.0, 3.0, 0.02), {"front": (0.0, 0.0, 1.0, 1.0)}, cells=(24, 24, 1))
+    return cube_grid((3.0, 3.0, 0.02), {"front": (0.0, 0.0, 1.0, 1.0)}, cells=(8, 8, 1))
+
+
+def _thrifty(texture: UInt8Array) -> UInt8Array:
+    """A texture as fine as a tote camera can see; uploading is a good part of the time."""
+    size = (round(texture.shape[1] * 0.75), round(texture.shape[0] * 0.75))
+    return np.asarray(cv2.resize(texture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def make_stock(rng: np.random.Generator, products: Sequence[Product]) -> Stock:
@@ -98,7 +104,7 @@ def make_stock(rng: np.random.Generator, products: Sequence[Product]) -> Stock:
         products: At least one.
     """
     totes = tuple(random_tote(rng) for _ in range(_TOTES))
-    skins = [Skin(product.mesh, product.texture, product.gloss) for product in products]
+    skins = [Skin(product.mesh, _thrifty(product.texture), product.gloss) for product in products]
     skins += [Skin(tote_mesh(tote), worn_plastic(rng), rng.uniform(0, 0.7)) for tote in totes]
     skins += [_floor_skin(rng) for _ in range(_FLOORS)]
     return Stock(tuple(products), totes, tuple(skins))
@@ -172,15 +178,16 @@ def soft_lamp(
 
 
 def random_lights(rng: np.random.Generator) -> tuple[tuple[Light, ...], Rgb]:
-    """One or two soft lamps over the tote, and the ambience of the hall."""
+    """A soft lamp over the tote, often a fill light, and the ambience of the hall."""
     ambient = rng.uniform(0.22, 0.55)
     left = rng.uniform(0.55, 0.85) + 0.35 - ambient
     lights: list[Light] = []
     share = rng.uniform(0.55, 1.0)
     for strength, rays in ((share * left, 2), ((1 - share) * left, 1)):
-        if strength > 0.08:
-            spot = (*rng.normal(0, 0.7, 2), rng.uniform(1.4, 2.4))
-            lights += soft_lamp(rng, spot, strength, rng.uniform(0.03, 0.35), rays)
+        spot = (*rng.normal(0, 0.7, 2), rng.uniform(1.4, 2.4))
+        lamp = soft_lamp(rng, spot, strength, rng.uniform(0.03, 0.35), rays)
+        # a shadow map costs as much as the picture itself; the fill light goes without
+        lights += lamp if rays > 1 else [replace(ray, shadow=False) for ray in lamp]
     tint = np.clip(rng.normal(1, 0.04, 3), 0.85, 1.15) * ambient
     return tuple(lights), (float(tint[0]), float(tint[1]), float(tint[2]))
 
