@@ -7,6 +7,7 @@ items out of each picture; the same item is then shown on the gripper. Which
 unit makes which pick depends on the seed alone, never on the number of jobs.
 """
 
+import json
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +19,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from robollm_core.errors import ConfigError
 from robollm_core.images import decode_image
 from robollm_core.synthetic.grips import grip
 from robollm_core.synthetic.lens import expose, random_exposure
-from robollm_core.synthetic.products import SPLITS, Product, catalogue_seeds, make_product
-from robollm_core.synthetic.references import Card, photograph
+from robollm_core.synthetic.products import SPLITS, Product
+from robollm_core.synthetic.references import Card, Source, fetch, photograph, sources
 from robollm_core.synthetic.render import Int32Array, Renderer
 from robollm_core.synthetic.scene import Scene, Stock, build_tote, make_stock
 from robollm_core.synthetic.staging import (
@@ -37,6 +37,7 @@ from robollm_core.synthetic.staging import (
     write_files,
 )
 from robollm_core.synthetic.studio import Studio
+from robollm_core.synthetic.totes import split_counts
 from robollm_core.synthetic.views import HELD_VIEWS
 from robollm_core.types import UInt8Array
 
@@ -45,13 +46,12 @@ NO_REFERENCE_RATE = 0.03
 OFF_MANIFEST_RATE = 0.05
 """Share of the picks whose item is not on the manifest."""
 MANIFEST_ITEMS = 20
-SPLIT_SHARES: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 _PICKS_A_PRODUCT = 4
 _LEAST_PRODUCTS = 40
 _STOCK, _TOTES_A_UNIT, _PICKS_A_TOTE = 20, 4, 8
 _LEAST_PX, _LEAST_VISIBLE = 300, 0.3
-_TOTE_PX, _HELD_PX = (480, 640), (256, 256)
+_TOTE_PX, _HELD_PX = (480, 640), (224, 224)
 _TOTE_MARGIN = (0.12, 0.35)
 
 
@@ -61,13 +61,13 @@ class _Unit:
 
     Attributes:
         split, seed, number: which unit it is.
-        shelf: product seeds of its catalogue.
+        shelf: what its catalogue is made of.
     """
 
     split: str
     seed: int
     number: int
-    shelf: tuple[int, ...]
+    shelf: tuple[Source, ...]
 
     def rng(self) -> np.random.Generator:
         """A generator that no other unit has."""
@@ -88,13 +88,13 @@ def _stock(unit: _Unit, rng: np.random.Generator) -> Stock:
     """A stock with look-alikes: neighbours of the catalogue stay together."""
     count = min(_STOCK, len(unit.shelf))
     starts = rng.permutation(len(unit.shelf))
-    chosen: dict[int, None] = {}
+    chosen: dict[Source, None] = {}
     for start in starts:
         for step in range(int(rng.integers(1, 4))):
             chosen[unit.shelf[(start + step) % len(unit.shelf)]] = None
         if len(chosen) >= count:
             break
-    return make_stock(rng, [make_product(seed) for seed in list(chosen)[:count]])
+    return make_stock(rng, [fetch(source) for source in list(chosen)[:count]])
 
 
 def _crop(
@@ -169,9 +169,9 @@ def _work(unit: _Unit) -> list[_Pick]:
     return picks
 
 
-def _catalogue(seed: int, seeds: Sequence[int]) -> list[tuple[Card, Files]]:
+def _catalogue(seed: int, lot: Sequence[Source]) -> list[tuple[Card, Files]]:
     """Cards and reference files of a few products; some have no photos."""
-    entries = photograph([make_product(each) for each in seeds], seed)
+    entries = photograph([fetch(source) for source in lot], seed)
     made = []
     for entry in entries:
         name = entry.card.item_id
@@ -228,14 +228,14 @@ def _pick_files(
 
 
 def _write_split(
-    root: Path, seed: int, split: str, picks: int, jobs: int
+    root: Path, seed: int, split: str, picks: int, jobs: int, meshes: Path | None
 ) -> tuple[list[str], list[str]]:
     """Write the catalogue and the picks of one split; return pick ids and item ids."""
     count = max(_LEAST_PRODUCTS, -(-picks // _PICKS_A_PRODUCT))
-    shelf = catalogue_seeds(split, seed, count)
-    lots = [shelf[start : start + _STOCK] for start in range(0, count, _STOCK)]
+    shelf = sources(split, seed, count, meshes)
+    lots = [shelf[start : start + _STOCK] for start in range(0, len(shelf), _STOCK)]
     cards: dict[str, Card] = {}
-    with tqdm(total=count, desc=f"{split} catalogue", unit="item") as bar:
+    with tqdm(total=len(shelf), desc=f"{split} catalogue", unit="item") as bar:
         for card, files in chain.from_iterable(in_order(partial(_catalogue, seed), lots, jobs)):
             cards[card.item_id] = card
             write_files(root, files)
@@ -252,23 +252,15 @@ def _write_split(
     return names, list(items)
 
 
-def shares(total: int, split: str) -> dict[str, int]:
-    """How many of `total` go to each split; all of them to a named one.
-
-    Raises:
-        ConfigError: If the split is unknown or the total below the number of splits.
-    """
-    if split in SPLITS:
-        counts = {split: total}
-    elif split == "all":
-        val = max(1, round(total * SPLIT_SHARES["val"]))
-        test = max(1, round(total * SPLIT_SHARES["test"]))
-        counts = {"train": total - val - test, "val": val, "test": test}
-    else:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)} or all, got {split!r}.")
-    if min(counts.values()) < 1:
-        raise ConfigError(f"{split} needs at least one of each split, got a total of {total}.")
-    return counts
+def _index(root: Path) -> dict[str, list[str]]:
+    """The split file's content, from the notes of the splits that are there."""
+    index: dict[str, list[str]] = {}
+    for split in SPLITS:
+        note = root / f"synthetic-{split}.json"
+        facts = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+        index[f"{split}set"] = facts.get("picks", [])
+        index[f"{split}set-objects"] = facts.get("items", [])
+    return index
 
 
 def write_identification(
@@ -277,32 +269,30 @@ def write_identification(
     """Write picks in ARMBench's identification layout.
 
     Args:
-        out: Folder that does not exist yet.
+        out: Folder; splits already in it are kept, unless they are asked for again.
         seed: Fixes every byte.
         picks: How many picks, over all splits asked for.
         split: "train", "val", "test", or "all" for 8:1:1.
         jobs: Processes.
-        meshes: Folder of OBJ scans that join the training products.
+        meshes: Folder of OBJ scans that join the products.
 
     Raises:
         ConfigError: If a number or the split is out of range.
-        OutputError: If the folder is in the way or the disk refuses.
+        DatasetError: If a scan cannot be used.
+        OutputError: If the disk refuses.
         DependencyError: If MuJoCo is missing.
     """
-    counts = shares(picks, split)
-    index: dict[str, list[str]] = {}
-    for name in SPLITS:
-        index[f"{name}set"], index[f"{name}set-objects"] = [], []
+    for name, count in split_counts(picks, split).items():
+        with staged(out) as root:
+            made, items = _write_split(root, seed, name, count, jobs, meshes)
+            facts = {
+                "seed": seed,
+                "rates": {"no_reference": NO_REFERENCE_RATE, "off_manifest": OFF_MANIFEST_RATE},
+                "manifest_items": MANIFEST_ITEMS,
+                "picks": made,
+                "items": items,
+            }
+            (root / f"synthetic-{name}.json").write_bytes(json_bytes(facts))
     with staged(out) as root:
-        for name, count in counts.items():
-            done = _write_split(root, seed, name, count, jobs)
-            index[f"{name}set"], index[f"{name}set-objects"] = done
         # ARMBench's own file format; protocol 4 so that any Python 3 reads it
-        (root / "train-test-split.pickle").write_bytes(pickle.dumps(index, protocol=4))
-        facts = {
-            "seed": seed,
-            "picks": counts,
-            "rates": {"no_reference": NO_REFERENCE_RATE, "off_manifest": OFF_MANIFEST_RATE},
-            "manifest_items": MANIFEST_ITEMS,
-        }
-        (root / "synthetic.json").write_bytes(json_bytes(facts))
+        (root / "train-test-split.pickle").write_bytes(pickle.dumps(_index(out), protocol=4))

@@ -4,11 +4,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from robollm_core.synthetic.products import Product
+from robollm_core.synthetic.products import Product, catalogue_seeds, make_product
+from robollm_core.synthetic.scans import load_scan, scan_files
 from robollm_core.synthetic.staging import box_of, jpeg_bytes
 from robollm_core.synthetic.studio import Studio
 from robollm_core.synthetic.views import CATALOGUE_GRID, catalogue_shot
@@ -37,6 +39,32 @@ class Entry:
 
     card: Card
     photos: tuple[bytes, ...]
+
+
+Source = int | str
+"""Where a product comes from: its seed, or the path of its scan."""
+
+
+def sources(split: str, seed: int, count: int, meshes: Path | None) -> tuple[Source, ...]:
+    """What a catalogue is made of: `count` drawn products and the scans of the split.
+
+    Args:
+        split: "train", "val" or "test"; they share neither products nor scans.
+        seed: Of the catalogue.
+        count: Drawn products; look-alikes are neighbours.
+        meshes: Folder of OBJ scans, None for none.
+
+    Raises:
+        ConfigError: If the split is unknown or a number out of range.
+        DatasetError: If the folder holds no scan.
+    """
+    scans = [] if meshes is None else scan_files(meshes, split)
+    return (*catalogue_seeds(split, seed, count), *(str(file) for file in scans))
+
+
+def fetch(source: Source) -> Product:
+    """Make or read a product."""
+    return make_product(source) if isinstance(source, int) else load_scan(Path(source))
 
 
 def card(product: Product) -> Card:

@@ -6,7 +6,10 @@ import json
 import multiprocessing
 import shutil
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,29 +30,35 @@ Files = dict[str, bytes]
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """Give a folder that becomes `out` when the block ends without an error.
+    """Give an empty folder whose files move into `out` when the block ends without an error.
 
     Args:
-        out: Must not exist, or be an empty folder.
+        out: Is made when it is not there; files of the same name are replaced.
 
     Raises:
-        OutputError: If `out` is in the way or the disk refuses.
+        OutputError: If the disk refuses; `out` then is as it was before the
+            block, unless it was the last step, the moving, that failed.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} already exists and is not an empty folder: name another --out.")
     draft = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         draft.mkdir(parents=True)
         yield draft
-        if out.exists():
-            out.rmdir()
-        draft.rename(out)
+        _move(draft, out)
     except OSError as error:
         raise OutputError(
             f"cannot write {out}: {error}. Free space or name another --out."
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a tree; folders that are not there yet move in one step."""
+    if source.is_dir() and target.is_dir():
+        for child in sorted(source.iterdir()):
+            _move(child, target / child.name)
+    else:
+        source.replace(target)
 
 
 def write_files(root: Path, files: Files) -> None:
@@ -63,15 +72,31 @@ def write_files(root: Path, files: Files) -> None:
 def in_order(work: Callable[[Unit], Made], units: Sequence[Unit], jobs: int) -> Iterator[Made]:
     """Yield `work(unit)` of each unit, in order, from up to `jobs` processes.
 
-    The results do not depend on `jobs`; units may be left unworked when the
-    caller stops early.
+    The results do not depend on `jobs`; when the caller stops early, at most
+    twice as many units as jobs have been worked for nothing.
+
+    Raises:
+        OutputError: If a worker dies.
     """
     if jobs <= 1:
         yield from map(work, units)
         return
+    waiting: deque[Future[Made]] = deque()
     # a forked child would share the parent's graphics context
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(work, units)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    try:
+        for unit in units:
+            waiting.append(pool.submit(work, unit))
+            if len(waiting) >= 2 * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise OutputError(
+            "a worker process died, most likely for lack of memory. Use fewer --jobs."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def json_bytes(tree: Any) -> bytes:
