@@ -128,7 +128,7 @@ def read_identification(root: Path, split: str) -> IdentificationSplit:
         DatasetError: If anything is missing or of another form.
     """
     lists = read_split_file(root / _SPLIT_FILE)
-    own_val = "valset" in lists
+    own_val = bool(lists.get("valset"))
     name = "trainset" if split == "val" and not own_val else f"{split}set"
     if name not in lists:
         raise DatasetError(f"{root / _SPLIT_FILE} has no {name!r}; it has {sorted(lists)}.")

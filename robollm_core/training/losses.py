@@ -21,11 +21,13 @@ def contrastive_loss(
     reference_items: Tensor,
     log_scale: Tensor,
 ) -> Tensor:
-    """Pull each query towards the references of its item, and away from the others.
+    """Pull each query towards a reference of its item, and away from the others.
 
     Positives are decided by item, not by row: two rows of one item are never
-    each other's negatives. Rows without a positive on the other side serve as
-    negatives only.
+    each other's negatives. The positives of a row share one numerator, so a
+    query need not match the photo of the side that it does not show; at work
+    the best reference decides too. Rows without a positive on the other side
+    serve as negatives only.
 
     Args:
         query: (N, D) float, unit length; embeddings of picked items.
@@ -42,10 +44,10 @@ def contrastive_loss(
         ShapeError: If the shapes disagree, or no query has a positive.
 
     Source:
-        RoboLLM's symmetric InfoNCE with the positives of the supervised form
-        (SupCon, L_out): S = exp(t) Q R^T and
+        RoboLLM's symmetric InfoNCE with the positives inside the logarithm
+        (SupCon's L_in, as MIL-NCE): S = exp(t) Q R^T and
         L = ( CE(S, P, axis=1) + CE(S, P, axis=0) ) / 2,
-        CE(S, P, axis=1) = mean_i -1/|P(i)| sum_{p in P(i)} log softmax(S_i)_p.
+        CE(S, P, axis=1) = mean_i -log( sum_{p in P(i)} softmax(S_i)_p ).
     """
     _check_rows(query, query_items)
     _check_rows(reference, reference_items)
@@ -54,9 +56,7 @@ def contrastive_loss(
     positive = query_items[:, None] == reference_items[None, :]
     if not bool(positive.any()):
         raise ShapeError("no query shares its item with a reference; pair them before the loss.")
-    forward = _multi_positive_cross_entropy(logits, positive)
-    backward = _multi_positive_cross_entropy(logits.T, positive.T)
-    return (forward + backward) / 2
+    return (_any_positive(logits, positive) + _any_positive(logits.T, positive.T)) / 2
 
 
 def label_contrastive_loss(embedding: Tensor, items: Tensor, log_scale: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def label_contrastive_loss(embedding: Tensor, items: Tensor, log_scale: Tensor) 
         raise ShapeError("every row shows another item; two images of one are needed.")
     scale = log_scale.clamp(*LOG_SCALE_LIMITS).exp()
     logits = scale * embedding.float() @ embedding.float().T
-    return _multi_positive_cross_entropy(logits.masked_fill(itself, float("-inf")), positive)
+    return _every_positive(logits.masked_fill(itself, float("-inf")), positive)
 
 
 def _check_rows(embedding: Tensor, items: Tensor) -> None:
@@ -95,7 +95,13 @@ def _check_rows(embedding: Tensor, items: Tensor) -> None:
         )
 
 
-def _multi_positive_cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:
+def _any_positive(logits: Tensor, positive: Tensor) -> Tensor:
+    rows = positive.any(dim=1)
+    own = logits.masked_fill(~positive, float("-inf"))[rows].logsumexp(dim=1)
+    return (logits[rows].logsumexp(dim=1) - own).mean()
+
+
+def _every_positive(logits: Tensor, positive: Tensor) -> Tensor:
     log_probability = functional.log_softmax(logits, dim=1)
     # where, not a product: -inf (a row with itself) times 0 would be NaN
     chosen = torch.where(positive, log_probability, torch.zeros_like(log_probability)).sum(1)

@@ -8,8 +8,9 @@ Here plain patches (grey background) go first, because they tell nothing.
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from robollm_core.beit3.encoder import PATCH, Encoder, normalise
+from robollm_core.beit3.encoder import PATCH, Encoder
 from robollm_core.errors import ShapeError
 
 _PLAIN_STD = 4.0
@@ -60,12 +61,23 @@ def pooled_sparse(encoder: Encoder, images: Tensor, kept: Tensor) -> Tensor:
             f"dropping patches needs global attention and {encoder.shape.image_hw} images, "
             f"got window {encoder.shape.window} and {tuple(images.shape[1:3])}."
         )
-    patches = encoder.patch_embed(normalise(images)).flatten(2).transpose(1, 2)
-    patches = patches + encoder.positions[:, 1:]
-    index = kept.unsqueeze(-1).expand(-1, -1, patches.shape[2])
+    index = kept.unsqueeze(-1)
+    positions = encoder.positions[:, 1:].expand(len(images), -1, -1)
+    positions = positions.gather(1, index.expand(-1, -1, positions.shape[2]))
     cls = (encoder.cls_token + encoder.positions[:, :1]).expand(len(images), -1, -1)
-    tokens = torch.cat((cls, patches.gather(1, index)), dim=1)
+    tokens = torch.cat((cls, _embed_patches(encoder, images, index) + positions), dim=1)
     for block in encoder.blocks:
         tokens = block(tokens, encoder.shape.grid)
     out: Tensor = encoder.norm(tokens)[:, 1:].mean(dim=1)
+    return out
+
+
+def _embed_patches(encoder: Encoder, images: Tensor, index: Tensor) -> Tensor:
+    """The patch convolution as one matrix product, of the kept patches alone."""
+    patches = images.unflatten(2, (-1, PATCH)).unflatten(1, (-1, PATCH))
+    patches = patches.permute(0, 1, 3, 5, 2, 4).flatten(1, 2).flatten(2)
+    patches = patches.gather(1, index.expand(-1, -1, patches.shape[2]))
+    pixels = patches.float() / 127.5 - 1.0  # as `normalise`, after the choice
+    weight = encoder.patch_embed.weight.flatten(1)
+    out: Tensor = functional.linear(pixels, weight, encoder.patch_embed.bias)
     return out

@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Measure an artifact on a data set, and put the figures into a JSON file."""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import shlex
+from pathlib import Path
+from typing import Any
+
+from robollm_core import __version__
+from robollm_core.errors import DatasetError, OutputError
+
+STAGES = ("segmentation", "identification", "defects")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the verb."""
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--artifact", type=Path, required=True, help="the exported network, x.onnx")
+    parser.add_argument("--data", type=Path, required=True, help="data in ARMBench's layout")
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"))
+    parser.add_argument(
+        "--json", type=Path, help="file to put the figures into; its other sections stay"
+    )
+    parser.add_argument("--section", help="name of the section, the stage's by default")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the configuration"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; 0 when the figures stand.
+
+    Raises:
+        RobollmError: If artifact, data or output is not as it should be.
+    """
+    from robollm_core.config import load
+    from robollm_core.runtime.artifact import load_artifact
+
+    config = load(None, args.set)
+    room = importlib.import_module(f"robollm_core.evaluation.{args.stage}")
+    figures = room.evaluate(args.artifact, args.data, args.split, config)
+    path, sidecar = load_artifact(args.artifact)
+    section = {
+        **figures,
+        "provenance": {
+            "command": _command(args),
+            "artifact": {"file": path.name, "sha256": sidecar.sha256},
+            "data": {"split": args.split, "synthetic": _made_by(args.data, args.split)},
+            "machine": machine(),
+            "version": __version__,
+        },
+    }
+    if args.json is not None:
+        merge_section(args.json, args.section or args.stage, section)
+    for name, figure in figures.items():
+        if isinstance(figure, dict) and set(figure) == {"value", "n", "low", "high"}:
+            print(
+                f"{args.stage}.{name}: {figure['value']:.4f} "
+                f"[{figure['low']:.4f}, {figure['high']:.4f}] n={figure['n']}"
+            )
+    return 0
+
+
+def merge_section(path: Path, name: str, section: dict[str, Any]) -> None:
+    """Put one section into a JSON file and leave the others as they are.
+
+    Args:
+        path: the file; made when it is not there.
+        name: key of the section, replaced as a whole.
+        section: plain JSON values; NaN is refused.
+
+    Raises:
+        OutputError: If the file holds no JSON object, or cannot be written; the
+            old file stays as it is.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(tree, dict):
+            raise OutputError(f"{path} must hold a JSON object; choose another --json file.")
+        text = json.dumps({**tree, name: section}, indent=2, sort_keys=True, allow_nan=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except (OSError, ValueError) as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot put the figures into {path}: {error}") from error
+
+
+def machine() -> str:
+    """Processor and core count, one line."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass  # not Linux: the platform's name stands
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _made_by(data: Path, split: str) -> dict[str, Any]:
+    """Seed and rates that the simulator noted beside its data; empty for other data."""
+    note = data / f"synthetic-{split}.json"
+    if not note.is_file():
+        return {}
+    try:
+        facts = json.loads(note.read_text(encoding="utf-8"))
+        return {key: value for key, value in facts.items() if not isinstance(value, list)}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DatasetError(f"cannot read {note}: {error}") from error
+
+
+def _command(args: argparse.Namespace) -> str:
+    words = ["robollm", "evaluate", args.stage, "--artifact", str(args.artifact)]
+    words += ["--data", str(args.data), "--split", args.split]
+    words += [] if args.json is None else ["--json", str(args.json)]
+    words += [] if args.section is None else ["--section", args.section]
+    for assignment in args.set:
+        words += ["--set", assignment]
+    return shlex.join(words)

@@ -1,0 +1,259 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Identification, judged as it ships: exported graph, stage's crop, unique items."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from robollm_core.config import Config, RuntimeConfig
+from robollm_core.data.armbench_identification import (
+    VIEWS,
+    IdentificationSplit,
+    Pick,
+    read_identification,
+)
+from robollm_core.data.samples import Picture, cut
+from robollm_core.errors import DatasetError
+from robollm_core.evaluation.intervals import (
+    Figure,
+    auroc,
+    fpr_at_recall,
+    proportion,
+    threshold_at_recall,
+    two_sample,
+)
+from robollm_core.runtime.artifact import load_artifact
+from robollm_core.runtime.factory import load_engine
+from robollm_core.runtime.furniture import check_stage, crop_spec
+from robollm_core.types import Engine, Float32Array
+
+RANKS = (1, 2, 3, 5)
+FUSED = "fused"
+_BATCH = 32
+
+Ranks = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Everything of a split as numbers.
+
+    Attributes:
+        queries: way of asking (a view name, or "fused") to pick id to (D,).
+        gallery: item id to (references, D).
+    """
+
+    queries: Mapping[str, Mapping[str, Float32Array]]
+    gallery: Mapping[str, Float32Array]
+
+
+def evaluate(
+    artifact: Path, data: Path, split: str = "test", config: Config | None = None
+) -> dict[str, Any]:
+    """Measure an identification artifact.
+
+    Args:
+        artifact: x.onnx; x_fusion.onnx lies beside it.
+        data: folder in ARMBench's identification layout.
+        split: "train", "val" or "test".
+        config: says on which runtime; None for the defaults.
+
+    Returns:
+        The section of metrics.json. recall_at_K_n1 asks with PickRGB,
+        recall_at_K_n3 with the three views fused, of the same picks.
+
+    Raises:
+        ArtifactError: If an artifact is missing or not what it should be.
+        DatasetError: If the data is, or no pick can be asked in all ways.
+    """
+    samples = read_identification(data, split)
+    embedded = embed(artifact, samples, (config or Config()).runtime)
+    groups = sort_picks(samples)
+    if not groups["closed"]:
+        raise DatasetError(f"no pick of {data} has all views and a known item on its manifest.")
+    sizes = [sum(name in embedded.gallery for name in p.manifest) for p in groups["closed"]]
+    section: dict[str, Any] = {
+        **_headline(groups["closed"], embedded),
+        "views": {view: _recalls(groups["closed"], embedded, view) for view in VIEWS},
+        "gallery": {
+            "kind": "items of the pick's manifest that have references",
+            "mean": round(float(np.mean(sizes)), 2),
+            "min": min(sizes),
+            "max": max(sizes),
+        },
+        "all_references": _whole_gallery(groups["closed"], embedded),
+        "picks": {name: len(group) for name, group in groups.items()},
+        "open_set": {way: _open_set(groups, embedded, way) for way in (VIEWS[0], FUSED)},
+    }
+    return section
+
+
+def sort_picks(samples: IdentificationSplit) -> dict[str, list[Pick]]:
+    """Sort picks by what can be asked of them.
+
+    Returns:
+        "closed": all views, item on the manifest and with references;
+        "not_on_manifest": all views, item absent from the manifest;
+        "no_reference": on the manifest, but the item has no reference;
+        "lacks_views": one of the three views is missing.
+    """
+    groups: dict[str, list[Pick]] = {
+        name: [] for name in ("closed", "not_on_manifest", "no_reference", "lacks_views")
+    }
+    for pick in samples.picks:
+        if any(view not in pick.views for view in VIEWS):
+            groups["lacks_views"].append(pick)
+        elif pick.item_id not in pick.manifest:
+            groups["not_on_manifest"].append(pick)
+        elif pick.item_id not in samples.references:
+            groups["no_reference"].append(pick)
+        else:
+            groups["closed"].append(pick)
+    return groups
+
+
+def embed(artifact: Path, samples: IdentificationSplit, runtime: RuntimeConfig) -> Embedded:
+    """Run the exported networks over all pictures of a split.
+
+    Raises:
+        ArtifactError: If an artifact is missing or not what it should be.
+    """
+    path, sidecar = load_artifact(artifact)
+    check_stage(sidecar, "identification")
+    spec = crop_spec(sidecar)
+    fusion_path, fusion_sidecar = load_artifact(path.with_name(f"{path.stem}_fusion.onnx"))
+    check_stage(fusion_sidecar, "identification_fusion")
+    engine, fusion = load_engine(path, runtime), load_engine(fusion_path, runtime)
+    picks = [p for p in samples.picks if all(view in p.views for view in VIEWS)]
+    pictures = [p.views[view] for p in picks for view in VIEWS]
+    owners = [name for name, own in samples.references.items() for _ in own]
+    pictures += [picture for own in samples.references.values() for picture in own]
+    embeddings, features = _run(engine, pictures, spec)
+    count = len(picks) * len(VIEWS)
+    single = embeddings[:count].reshape(len(picks), len(VIEWS), -1)
+    fused = _fuse(fusion, features[:count].reshape(len(picks), len(VIEWS), -1))
+    queries = {
+        view: {pick.pick_id: single[i, v] for i, pick in enumerate(picks)}
+        for v, view in enumerate(VIEWS)
+    }
+    queries[FUSED] = {pick.pick_id: fused[i] for i, pick in enumerate(picks)}
+    gallery: dict[str, list[Float32Array]] = {}
+    for name, row in zip(owners, embeddings[count:], strict=True):
+        gallery.setdefault(name, []).append(row)
+    return Embedded(queries, {name: np.stack(rows) for name, rows in gallery.items()})
+
+
+def _run(
+    engine: Engine, pictures: Sequence[Picture], spec: Any
+) -> tuple[Float32Array, Float32Array]:
+    embeddings, features = [], []
+    for start in tqdm(range(0, len(pictures), _BATCH), desc="embed", mininterval=1.0):
+        crops = np.stack([cut(picture, spec) for picture in pictures[start : start + _BATCH]])
+        answer = engine.run({"images": crops})
+        embeddings.append(np.asarray(answer["embedding"], np.float32))
+        features.append(np.asarray(answer["feature"], np.float32))
+    return np.concatenate(embeddings), np.concatenate(features)
+
+
+def _fuse(engine: Engine, features: Float32Array) -> Float32Array:
+    parts = [
+        np.asarray(engine.run({"features": features[start : start + _BATCH]})["embedding"])
+        for start in range(0, len(features), _BATCH)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def item_scores(
+    query: Float32Array, items: Sequence[str], gallery: Mapping[str, Float32Array]
+) -> dict[str, float]:
+    """Similarity of a query to every item: its best reference, each item once.
+
+    Items without a reference are left out.
+    """
+    return {name: float((gallery[name] @ query).max()) for name in items if name in gallery}
+
+
+def rank_of(item_id: str, scores: Mapping[str, float]) -> int:
+    """Place of an item, from 1; a tie counts against it."""
+    own = scores[item_id]
+    return sum(score >= own for score in scores.values())
+
+
+def ranks(
+    picks: Sequence[Pick], embedded: Embedded, way: str, items: Sequence[str] | None = None
+) -> Ranks:
+    """Place of the true item of every pick.
+
+    Args:
+        picks: whose item is in the gallery.
+        embedded: the numbers.
+        way: a view name or "fused".
+        items: the gallery; None for the pick's own manifest.
+
+    Returns:
+        (n,) int64, from 1.
+    """
+    found = [
+        rank_of(
+            pick.item_id,
+            item_scores(embedded.queries[way][pick.pick_id], items or pick.manifest, embedded.gallery),
+        )
+        for pick in picks
+    ]
+    return np.asarray(found, dtype=np.int64)
+
+
+def _recalls(picks: Sequence[Pick], embedded: Embedded, way: str) -> dict[str, Figure]:
+    places = ranks(picks, embedded, way)
+    return {f"recall_at_{k}": proportion(places <= k) for k in RANKS}
+
+
+def _headline(picks: Sequence[Pick], embedded: Embedded) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
+    for suffix, way in (("n1", VIEWS[0]), ("n3", FUSED)):
+        for name, figure in _recalls(picks, embedded, way).items():
+            figures[f"{name}_{suffix}"] = figure
+    return figures
+
+
+def _whole_gallery(picks: Sequence[Pick], embedded: Embedded) -> dict[str, Any]:
+    items = list(embedded.gallery)
+    figures: dict[str, Any] = {"items": len(items)}
+    for suffix, way in (("n1", VIEWS[0]), ("n3", FUSED)):
+        places = ranks(picks, embedded, way, items)
+        figures |= {f"recall_at_{k}_{suffix}": proportion(places <= k) for k in (1, 5)}
+    return figures
+
+
+def _open_set(
+    groups: Mapping[str, Sequence[Pick]], embedded: Embedded, way: str
+) -> dict[str, Any]:
+    """How well similarity and lead tell items of the manifest from strangers."""
+    known = _confidence(groups["closed"], embedded, way)
+    strangers = _confidence(groups["not_on_manifest"], embedded, way)
+    figures: dict[str, Any] = {}
+    for column, name in enumerate(("similarity", "margin")):
+        inside, outside = known[:, column], strangers[:, column]
+        figures[name] = {
+            "auroc": two_sample(auroc, inside, outside),
+            "fpr_at_95": two_sample(fpr_at_recall(0.95), inside, outside, n=len(outside)),
+            "threshold_at_95": round(threshold_at_recall(inside, 0.95), 6),
+        }
+    return figures
+
+
+def _confidence(picks: Sequence[Pick], embedded: Embedded, way: str) -> Float32Array:
+    """(n, 2) float32: best similarity, and its lead over the runner-up."""
+    rows = []
+    for pick in picks:
+        query = embedded.queries[way][pick.pick_id]
+        scores = sorted(item_scores(query, pick.manifest, embedded.gallery).values())[::-1]
+        if scores:
+            rows.append((scores[0], scores[0] - scores[1] if len(scores) > 1 else 2.0))
+    return np.asarray(rows, dtype=np.float32).reshape(-1, 2)
