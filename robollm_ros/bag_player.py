@@ -25,7 +25,8 @@ from vision_msgs.msg import Detection2DArray
 
 from robollm_core.errors import BagError
 from robollm_ros.cdr import stamp_ns
-from robollm_ros.outputs import ANSWERS, LATCHED
+from robollm_ros.inputs import LATCHED
+from robollm_ros.outputs import ANSWERS
 from robollm_ros.program import EXIT_REFUSED, announce, run, spin, write_json
 
 IMAGES = {

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from vision_msgs.msg import Detection2DArray
@@ -22,11 +22,6 @@ from robollm_ros.conversions import (
     json_message,
 )
 
-IMAGES_IN = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Matches reliable and best effort cameras; the mailbox keeps the newest anyway."""
-LATCHED = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
 ANSWERS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 IMAGES_OUT = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 

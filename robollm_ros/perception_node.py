@@ -6,14 +6,12 @@ import gc
 import os
 import sys
 import threading
-import time
+from contextlib import suppress
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import String
 
 from robollm_core.cli.cell import build_stages, describe, retune
 from robollm_core.config import Config
@@ -21,10 +19,11 @@ from robollm_core.errors import RobollmError
 from robollm_ros.cdr import FrameReader
 from robollm_ros.conversions import diagnostics_message
 from robollm_ros.health import Health
-from robollm_ros.outputs import IMAGES_IN, LATCHED, Outputs
+from robollm_ros.inputs import Inputs, image_topic
+from robollm_ros.outputs import Outputs
 from robollm_ros.parameters import Parameters
 from robollm_ros.program import EXIT_REFUSED, announce, run, spin
-from robollm_ros.worker import IMAGE, MANIFEST, Worker, warm_up
+from robollm_ros.worker import IMAGE, Worker, warm_up
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
@@ -42,7 +41,7 @@ class PerceptionNode(LifecycleNode):
         self._health = Health()
         self._worker: Worker | None = None
         self._outputs: Outputs | None = None
-        self._inputs: list[Any] = []
+        self._inputs: Inputs | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # a steady clock: a paused simulation must not silence the diagnostics
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -75,18 +74,14 @@ class PerceptionNode(LifecycleNode):
         self._health.restart()
         self._health.state = "active"
         self._worker.start()
-        listen = self.create_subscription
-        if self._config.input.transport == "raw":
-            images = listen(Image, IMAGE, self._on_image, IMAGES_IN, raw=True)
-        else:
-            images = listen(CompressedImage, IMAGE + "/compressed", self._on_image, IMAGES_IN)
-        self._inputs = [images, listen(String, MANIFEST, self._on_manifest, LATCHED)]
+        self._inputs = Inputs(self, self._raw, self._worker, self._health)
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; the frame at hand is still answered, the engines stay."""
-        while self._inputs:
-            self.destroy_subscription(self._inputs.pop())
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
         if self._worker is not None:
             self._worker.stop()
             self._health.state = "inactive"
@@ -107,17 +102,13 @@ class PerceptionNode(LifecycleNode):
     on_shutdown = on_cleanup
     on_error = on_cleanup
 
-    def _on_image(self, message: Any) -> None:
-        self._health.arrived()
-        if self._worker is not None:
-            self._worker.mailbox.put((message, time.perf_counter()))
-
-    def _on_manifest(self, message: String) -> None:
-        if self._worker is not None:
-            self._worker.read_manifest(message.data)
+    @property
+    def _raw(self) -> bool:
+        return self._config.input.transport == "raw"
 
     def _log(self, topic: str, text: str) -> None:
-        self.get_logger().warning(f"{self.resolve_topic_name(topic)}: {text}")
+        name = image_topic(self._raw) if topic == IMAGE else topic
+        self.get_logger().warning(f"{self.resolve_topic_name(name)}: {text}")
 
     def _retune(self, config: Config) -> None:
         self._config = config
@@ -143,7 +134,8 @@ def serve(stop: threading.Event) -> int:
         spin(node, stop.is_set)
         return 0
     finally:
-        node.trigger_shutdown()
+        with suppress(RuntimeError):  # somebody else has shut it down already
+            node.trigger_shutdown()
         node.destroy_node()
 
 

@@ -7,6 +7,7 @@ over the bag that was played; topics and types stand in a fixed order.
 """
 
 import argparse
+import json
 import sys
 import threading
 import time
@@ -86,9 +87,9 @@ class Recorder(Node):
 
     def _keep(self, bag: BagWriter, name: str, topic: str) -> Callable[[bytes], None]:
         def keep(data: bytes) -> None:
-            if name != "timing":
-                self._newest_ns = stamp_ns(data)
-            bag.write(topic, self._newest_ns, data)
+            stamp = _timing_stamp_ns(data) if name == "timing" else stamp_ns(data)
+            self._newest_ns = max(self._newest_ns, stamp)
+            bag.write(topic, stamp, data)
             self.counts[topic] += 1
 
         return keep
@@ -100,6 +101,10 @@ class Recorder(Node):
         if self._newest_ns:
             bag.write(DIAGNOSTICS.name, self._newest_ns, data)
             self.counts[DIAGNOSTICS.name] += 1
+
+
+def _timing_stamp_ns(data: bytes) -> int:
+    return int(json.loads(deserialize_message(data, String).data)["stamp_ns"])
 
 
 def record(arguments: argparse.Namespace, stop: threading.Event) -> int:

@@ -89,7 +89,7 @@ class Worker:
         A manifest that is refused leaves the one before in force.
         """
         with self._refusing(MANIFEST):
-            manifest = parse_manifest(text, MANIFEST)
+            manifest = parse_manifest(text, "the manifest")
             before = self._offered or self.manifest
             if before and before.container_id == manifest.container_id:
                 _check_version(before, manifest)
@@ -104,7 +104,7 @@ class Worker:
             if self._health.refused(topic, str(error)):
                 expected = isinstance(error, RobollmError)
                 trace = "" if expected else "\n" + "".join(traceback.format_exception(error))
-                self._log(topic, f"{error} {_KEPT[topic]}{trace}")
+                self._log(topic, f"{str(error).rstrip('.')}. {_KEPT[topic]}{trace}")
 
     def _serve(self) -> None:
         while not self.mailbox.closed:
