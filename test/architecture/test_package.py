@@ -42,7 +42,16 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert built.returncode == 0, built.stderr
     (wheel,) = scratch.glob("robollm-*.whl")
     target = scratch / "prefix"
-    installed = run(*pip, "install", *options, "--prefix", str(target), str(wheel), cwd=scratch)
+    installed = run(
+        *pip,
+        "install",
+        *options,
+        "--ignore-installed",
+        "--prefix",
+        str(target),
+        str(wheel),
+        cwd=scratch,
+    )
     assert installed.returncode == 0, installed.stderr
     return target
 

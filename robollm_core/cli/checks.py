@@ -1,0 +1,256 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""What `robollm doctor` looks at. Each check tries the real thing and never raises."""
+
+import importlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robollm_core.cli.prerequisites import PYTHON_VERSIONS, missing, sourced_ros
+from robollm_core.config import Config, RuntimeConfig
+from robollm_core.errors import RobollmError
+
+# import name -> name on the package index
+DEPLOY = {
+    "jinja2": "jinja2",
+    "jsonschema": "jsonschema",
+    "numpy": "numpy",
+    "onnxruntime": "onnxruntime",
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "pycocotools": "pycocotools",
+    "yaml": "pyyaml",
+    "rosbags": "rosbags",
+    "tqdm": "tqdm",
+}
+WORKSHOP = ("torch", "mmengine", "mmcv", "mmdet", "onnx")
+MESSAGES = ("diagnostic_msgs", "lifecycle_msgs", "sensor_msgs", "std_msgs")
+DEVICES = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
+SHM_BYTES = 128 << 20
+_RENDER = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current()"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The answer to one question about this machine.
+
+    Attributes:
+        area: "python", "packages", "runtime", "models", "ros", "simulator" or "workshop".
+        name: what was looked at.
+        ok: whether it is there and works.
+        detail: version or place when it is, the reason when it is not.
+        needed: without it the robot cell does not work.
+        mend: command that mends it, "" when it is well.
+    """
+
+    area: str
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True
+    mend: str = ""
+
+
+def all_checks(config: Config) -> Iterator[Check]:
+    """Look at everything, the foundations first.
+
+    Args:
+        config: its artifacts and runtime are the ones looked at.
+    """
+    yield _python()
+    yield from (
+        Check("python", need.package, False, need.what, False, need.mend)
+        for need in missing("test")
+        if need.package
+    )
+    yield from (_package(name, index) for name, index in DEPLOY.items())
+    yield _one_opencv()
+    models = list(_models(config))
+    yield from models
+    usable = next((check.name for check in models if check.ok), "")
+    yield from _runtimes(config, usable)
+    yield from _ros()
+    yield _shared_memory()
+    yield _simulator()
+    yield from (_workshop(name) for name in WORKSHOP)
+
+
+def _python() -> Check:
+    here = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] in PYTHON_VERSIONS:
+        return Check("python", "python", True, f"{here} {sys.prefix}")
+    return Check(
+        "python", "python", False, f"{here} is not 3.10, 3.11 or 3.12", mend="make clean setup"
+    )
+
+
+def _imported(name: str) -> tuple[Any, str]:
+    """The module, or None and the reason."""
+    try:
+        return importlib.import_module(name), ""
+    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+        return None, f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _version(module: Any, index: str) -> str:
+    try:
+        return importlib.metadata.version(index)
+    except importlib.metadata.PackageNotFoundError:
+        return str(getattr(module, "__version__", "version unknown"))
+
+
+def _pip(*packages: str) -> str:
+    return " ".join((sys.executable, "-m pip install", *packages))
+
+
+def _package(name: str, index: str) -> Check:
+    module, reason = _imported(name)
+    if module is None:
+        return Check("packages", index, False, reason, mend=_pip(index))
+    return Check("packages", index, True, _version(module, index))
+
+
+def _one_opencv() -> Check:
+    installed = {"opencv-python", "opencv-contrib-python", "opencv-python-headless"}
+    found = [name for name in sorted(installed) if _installed(name)]
+    if len(found) < 2:
+        return Check("packages", "one OpenCV", True, " ".join(found) or "from the system")
+    others = [name for name in found if name != "opencv-python-headless"]
+    mend = (
+        f"{sys.executable} -m pip uninstall -y {' '.join(others)} && "
+        f"{_pip('--force-reinstall --no-deps opencv-python-headless')}"
+    )
+    return Check(
+        "packages", "one OpenCV", False, f"{', '.join(found)} overwrite each other", False, mend
+    )
+
+
+def _installed(index: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(index))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _models(config: Config) -> Iterator[Check]:
+    artifact, reason = _imported("robollm_core.runtime.artifact")
+    for stage in ("segmentation", "identification", "defects"):
+        path = getattr(config, stage).artifact
+        if artifact is None:
+            yield Check("models", path, False, reason, mend="make setup")
+            continue
+        try:
+            file, sidecar = artifact.load_artifact(path)
+            size = f"{file.stat().st_size / 1e6:.1f} MB, sha256 {sidecar.sha256[:12]}"
+            yield Check("models", path, True, f"{size}, {sidecar.precision}")
+        except (RobollmError, OSError) as error:
+            mend = _restore(artifact.locate(path), artifact.share_folder())
+            # the first sentence: the rest proposes to train and export a new one
+            yield Check("models", path, False, str(error).partition(". ")[0], mend=mend)
+
+
+def _restore(path: Path, share: Path) -> str:
+    if (share / ".git").exists():
+        return f"git -C {share} checkout -- {path} {path.with_suffix('.json')}"
+    return "install the package again: it brings its models"
+
+
+def _runtimes(config: Config, artifact: str) -> Iterator[Check]:
+    """Start every provider ONNX Runtime lists: listed does not mean that it works."""
+    module, reason = _imported("onnxruntime")
+    if module is None:
+        yield Check("runtime", "onnxruntime", False, reason, mend=_pip("onnxruntime"))
+        return
+    wanted = config.runtime.device
+    listed = [DEVICES[name] for name in module.get_available_providers() if name in DEVICES]
+    for device in dict.fromkeys([*listed, wanted]):
+        name, needed = f"onnxruntime on {device}", device == wanted
+        if not artifact:
+            yield Check("runtime", name, False, "not tried: no sound model", False)
+            continue
+        try:
+            factory = importlib.import_module("robollm_core.runtime.factory")
+            engine = factory.load_engine(artifact, RuntimeConfig("onnx", device))
+            yield Check("runtime", name, True, engine.description, needed)
+        except RobollmError as error:
+            yield Check("runtime", name, False, str(error), needed, _pip("onnxruntime-gpu"))
+
+
+def _ros() -> Iterator[Check]:
+    prefix = sourced_ros()
+    apt = f"sudo apt install ros-{os.environ.get('ROS_DISTRO', 'jazzy')}-"
+    rclpy, reason = _imported("rclpy")
+    if rclpy is None:
+        mend = f"make setup, or {_pip(repr('.[ros]'))}"
+        yield Check("ros", "rclpy", False, reason, mend=f"{apt}rclpy" if prefix else mend)
+    else:
+        where = f"sourced from {prefix}" if prefix else f"wheels, {_version(rclpy, 'ros-rclpy')}"
+        rmw = _attempt(lambda: str(rclpy.get_rmw_implementation_identifier()))
+        yield Check("ros", "rclpy", True, f"{where}, {rmw}")
+    for name in MESSAGES:
+        module, reason = _imported(f"{name}.msg")
+        wheel = _pip(f"ros-jazzy-{name.replace('_', '-')}")
+        mend = f"{apt}{name.replace('_', '-')}" if prefix else wheel
+        yield Check("ros", name, module is not None, reason, mend="" if module else mend)
+    module, reason = _imported("vision_msgs.msg")
+    folder = "./robollm_ros/interfaces/vision_msgs"
+    own = _pip("--no-build-isolation --no-deps", folder)
+    mend = f"{apt}vision-msgs" if prefix else own
+    yield Check("ros", "vision_msgs", module is not None, reason, mend="" if module else mend)
+    if os.environ.get("ROS_PYTHON_CHECK_FIELDS") == "1":
+        why = "ROS_PYTHON_CHECK_FIELDS=1 costs about 200 ms an image"
+        yield Check("ros", "environment", False, why, False, "unset ROS_PYTHON_CHECK_FIELDS")
+
+
+def _attempt(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except Exception as error:  # noqa: BLE001 - rclpy raises errors of its C libraries
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _shared_memory() -> Check:
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError as error:
+        return Check("ros", "/dev/shm", False, str(error), False, "mount a tmpfs on /dev/shm")
+    mend = "" if free >= SHM_BYTES else "docker run --shm-size=512m ..."
+    return Check("ros", "/dev/shm", not mend, f"{free >> 20} MiB free", False, mend)
+
+
+def _simulator() -> Check:
+    module, reason = _imported("mujoco")
+    if module is None:
+        return Check("simulator", "mujoco", False, reason, False, _pip("mujoco"))
+    backend = os.environ.get("MUJOCO_GL", "egl" if Path("/dev/nvidiactl").exists() else "osmesa")
+    # in a process of its own: MuJoCo chooses the backend at import and may end the process
+    tried = subprocess.run(
+        [sys.executable, "-c", _RENDER],
+        env={**os.environ, "MUJOCO_GL": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    detail = f"{_version(module, 'mujoco')}, renders with {backend}"
+    if tried.returncode == 0:
+        return Check("simulator", "mujoco", True, detail, False)
+    last = (tried.stderr.strip().splitlines() or ["no message"])[-1]
+    package = "libegl1" if backend == "egl" else "libosmesa6"
+    return Check("simulator", "mujoco", False, last, False, f"sudo apt install {package}")
+
+
+def _workshop(name: str) -> Check:
+    # looked up, not imported: torch and mmdet take seconds
+    index = {"mmengine": "onedl-mmengine", "mmcv": "onedl-mmcv", "mmdet": "onedl-mmdetection"}
+    try:
+        detail = importlib.metadata.version(index.get(name, name))
+        return Check("workshop", name, True, detail, False)
+    except importlib.metadata.PackageNotFoundError:
+        return Check("workshop", name, False, "not installed", False, "make test")

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the machine must bring is looked for, and each missing thing has its command."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from robollm_core.cli import prerequisites
+from robollm_core.cli.prerequisites import main, missing, sourced_ros
+
+
+def ros_prefix(folder: Path) -> Path:
+    marker = folder / "share/ament_index/resource_index/packages/rclpy"
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    return folder
+
+
+def test_a_sourced_ros_is_seen(tmp_path: Path) -> None:
+    prefix = ros_prefix(tmp_path / "ros")
+    path = os.pathsep.join([str(tmp_path / "workspace"), str(prefix)])
+    assert sourced_ros({"AMENT_PREFIX_PATH": path}) == str(prefix)
+
+
+def test_wheels_in_an_environment_are_no_sourced_ros(tmp_path: Path) -> None:
+    prefix = ros_prefix(tmp_path)
+    (prefix / "pyvenv.cfg").touch()
+    assert sourced_ros({"AMENT_PREFIX_PATH": str(prefix)}) == ""
+
+
+@pytest.mark.parametrize("environ", [{}, {"AMENT_PREFIX_PATH": ""}, {"ROS_DISTRO": "jazzy"}])
+def test_no_ros(environ: dict[str, str]) -> None:
+    assert sourced_ros(environ) == ""
+
+
+def test_an_empty_machine_lacks_the_compilers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "")
+    lacked = {need.package: need.mend for need in missing("demo")}
+    assert {"gcc", "g++"} <= set(lacked)
+    assert lacked["gcc"] == "sudo apt install gcc"
+    assert "libosmesa6" not in lacked  # the demo plays a bag, it renders nothing
+
+
+def test_a_sourced_ros_needs_no_compiler_but_a_python_that_sees_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(ros_prefix(tmp_path)))
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(prerequisites.importlib.util, "find_spec", lambda name: None)
+    needs = missing("demo")
+    assert [need.package for need in needs] == ["python3-venv", "", "ros-jazzy-vision-msgs"]
+    assert "cannot import its rclpy" in needs[1].what
+
+
+def test_an_old_python_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prerequisites.sys, "version_info", (3, 9, 2))
+    assert main(["demo"]) == 1
+    assert "Python 3.10, 3.11 or 3.12 is needed" in capsys.readouterr().err
+
+
+def test_what_is_missing_is_said_once_with_one_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "")
+    assert main(["demo"]) == 1
+    told = capsys.readouterr().err
+    assert "the compiler gcc is missing" in told
+    assert "sudo apt install gcc g++" in told
+
+
+def test_as_root_debian_packages_are_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # an apt-get of ours: it "installs" compilers by putting them on PATH
+    script = f'#!/bin/sh\necho "$@" >> {tmp_path}/log\n: > {tmp_path}/gcc\n: > {tmp_path}/g++\n'
+    (tmp_path / "apt-get").write_text(f"{script}/bin/chmod 755 {tmp_path}/g*\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "")
+    monkeypatch.setattr(prerequisites.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(prerequisites, "_python_headers", lambda: None)
+    assert main(["demo"]) == 0
+    log = (tmp_path / "log").read_text()
+    assert log.endswith("install -y --no-install-recommends gcc g++\n")
