@@ -1,0 +1,238 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison that guards every artifact: passes what is equal, refuses what is not."""
+
+import numpy as np
+import pytest
+import torch
+
+from robollm_core.cli.main import main
+from robollm_core.defects.model import build_defects, load_graph
+from robollm_core.errors import ParityError
+from robollm_core.export import stages
+from robollm_core.export.parity import (
+    Limits,
+    check_parity,
+    detection_difference,
+    direction_difference,
+    largest_difference,
+)
+from robollm_core.export.stages import PLANS, StagePlan, compare, trial_pictures
+from robollm_core.identification.model import build_identification
+from robollm_core.runtime.artifact import load_artifact
+
+SETTINGS = {"size": "tiny", "img_size": 32}
+CROP = {"size_px": 32, "mode": "pad", "blank": True, "margin": 0.0}
+
+
+def write_checkpoint(folder, stage, changes=()):
+    torch.manual_seed(0)
+    model = {"defects": build_defects, "identification": build_identification}[stage](SETTINGS)
+    recipe = {"model": SETTINGS, "crop": CROP}
+    content = {"format": 1, "stage": stage, "recipe": recipe, "model": model.state_dict()}
+    path = folder / f"{stage}_best.pt"
+    torch.save({**content, **dict(changes)}, path)
+    return path
+
+
+def export(stage, checkpoint, out):
+    return main(["export", stage, "--checkpoint", str(checkpoint), "--out", str(out)])
+
+
+def test_identification_exports_both_networks_with_their_crop(tmp_path):
+    out = tmp_path / "models" / "identification.onnx"
+    checkpoint = write_checkpoint(tmp_path, "identification")
+    assert export("identification", checkpoint, out) == 0
+    names = sorted(path.name for path in out.parent.iterdir())
+    stems = ["identification", "identification_fusion"]
+    assert names == sorted(f"{stem}.{kind}" for stem in stems for kind in ("json", "onnx"))
+    for stem in stems:
+        path, sidecar = load_artifact(out.with_name(f"{stem}.onnx"))
+        assert sidecar.stage == stem and sidecar.meta == {"crop": CROP}
+        assert sidecar.source_checkpoint["file"] == "identification_best.pt"
+        assert str(checkpoint) in sidecar.rebuild and str(out) in sidecar.rebuild
+        assert path.stat().st_size < 11e6
+    fusion = load_artifact(out.with_name("identification_fusion.onnx"))[1].spec
+    assert fusion.inputs[0].shape == (-1, 3, 256) and fusion.outputs[0].shape == (-1, 256)
+
+
+def test_defects_name_their_classes(tmp_path):
+    out = tmp_path / "defects.onnx"
+    assert export("defects", write_checkpoint(tmp_path, "defects"), out) == 0
+    meta = load_artifact(out)[1].meta
+    assert meta == {"crop": CROP, "labels": ["multi_pick", "nominal", "package_defect"]}
+
+
+def leftovers(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "message"),
+    [
+        ("defects", {"stage": "identification"}, "holds stage 'identification'"),
+        ("defects", {"recipe": {"model": SETTINGS}}, "must hold the crop"),
+        ("identification", {"model": {"encoder.norm.bias": torch.zeros(256)}}, "missing"),
+    ],
+)
+def test_unfit_checkpoints_write_nothing(tmp_path, capsys, stage, changes, message):
+    out = tmp_path / "out"
+    checkpoint = write_checkpoint(tmp_path, stage, changes)
+    assert export(stage, checkpoint, out / "x.onnx") == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+class Drifting(torch.nn.Module):
+    """Answers by a little otherwise once it is exported, as an unfaithful operator would."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.model = module.model
+
+    def forward(self, images):
+        answer = self.model(images).softmax(-1)
+        return answer + 1e-3 if torch.onnx.is_in_onnx_export() else answer
+
+
+class Remembering(torch.nn.Module):
+    """Bakes what it saw in tracing into the graph."""
+
+    def forward(self, images):
+        return images.float().flatten(1)[:, :3] * images.float().mean().item()
+
+
+def test_a_graph_that_drifts_is_refused_and_the_old_artifact_stays(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out" / "defects.onnx"
+    checkpoint = write_checkpoint(tmp_path, "defects")
+    assert export("defects", checkpoint, out) == 0
+    before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
+    monkeypatch.setattr(
+        stages, "graph_loader", lambda stage: lambda path: Drifting(load_graph(path))
+    )
+    assert export("defects", checkpoint, out) == 2
+    assert "disagree on input 0: probabilities 0.001" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before
+
+
+def test_a_constant_baked_in_by_tracing_is_caught_by_the_second_input():
+    samples = [{"images": trial_pictures(2, (32, 32), seed)} for seed in (0, 1)]
+    limits = Limits(largest_difference, {"answer": 1e-3})
+    plan = StagePlan(("answer",), True, limits, limits)
+    with pytest.raises(ParityError, match="input 1"):
+        compare(Remembering(), samples, plan)
+
+
+def test_rounding_that_costs_too_much_is_refused():
+    class Steep(torch.nn.Module):
+        """A difference of nearly equal weights: half precision destroys it."""
+
+        def __init__(self):
+            super().__init__()
+            self.plus = torch.nn.Parameter(torch.full((3072, 3), 1.0001))
+            self.minus = torch.nn.Parameter(torch.full((3072, 3), 1.0))
+
+        def forward(self, images):
+            flat = images.float().flatten(1) / 255
+            return (flat @ self.plus - flat @ self.minus) * 10
+
+    samples = [{"images": trial_pictures(2, (32, 32), 0)}]
+    strict = Limits(largest_difference, {"answer": 0.05})
+    plan = StagePlan(("answer",), True, strict, strict)
+    with pytest.raises(ParityError, match="answer"):
+        compare(Steep(), samples, plan)
+
+
+class Table:
+    """An engine that reads its answers from a list; the comparison under test is real."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.spec = None
+        self.description = "table"
+
+    def run(self, inputs):
+        return self.answers.pop(0)
+
+
+ONE = {"x": np.ones((2, 3), np.float32)}
+LIMITS = Limits(largest_difference, {"x": 1e-3})
+
+
+@pytest.mark.parametrize(
+    ("got", "message"),
+    [
+        ({"x": np.full((2, 3), np.nan, np.float32)}, "NaN"),
+        ({"x": np.full((2, 3), np.inf, np.float32)}, "infinity"),
+        ({"y": ONE["x"]}, "outputs must be"),
+        ({"x": ONE["x"][:1]}, "outputs must be"),
+        ({"x": ONE["x"].astype(np.float64)}, "outputs must be"),
+        ({"x": ONE["x"] + np.float32(0.002)}, "x 0.002, allowed 0.001"),
+    ],
+)
+def test_disagreement_is_refused(got, message):
+    with pytest.raises(ParityError, match=message):
+        check_parity(Table(ONE), Table(got), [{}], LIMITS)
+
+
+def test_agreement_reports_the_worst_difference_and_nothing_is_not_agreement():
+    near = {"x": ONE["x"] - np.float32(0.0005)}
+    worst = check_parity(Table(ONE, ONE), Table(near, ONE), [{}, {}], LIMITS)
+    assert worst["x"] == pytest.approx(5e-4, rel=1e-3)
+    with pytest.raises(ParityError, match="at least one"):
+        check_parity(Table(), Table(), [], LIMITS)
+
+
+def test_direction_ignores_length_and_sees_angles():
+    left = {"x": np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)}
+    turned = np.array([[3.0, 0.0], [2.0, 2.0]], np.float32)
+    assert direction_difference(left, {"x": left["x"] * 5})["x"] == pytest.approx(0.0, abs=1e-9)
+    found = direction_difference(left, {"x": turned})["x"]
+    assert found == pytest.approx(1 - 0.5**0.5, abs=1e-7)
+
+
+def detections(count=6, seed=0):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 100, (1, count, 2))
+    return {
+        "boxes": np.concatenate((corner, corner + 20), axis=2).astype(np.float32),
+        "scores": np.sort(rng.uniform(0.1, 1, (1, count)).astype(np.float32))[:, ::-1],
+        "labels": np.zeros((1, count), np.int64),
+        "masks": rng.uniform(0, 1, (1, count, 4, 4)).astype(np.float32),
+    }
+
+
+def test_detections_that_change_places_are_the_same():
+    left = detections()
+    order = [1, 0, 2, 3, 5, 4]
+    assert detection_difference(left, {k: v[:, order] for k, v in left.items()}) == {
+        "scores": 0.0,
+        "unmatched": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("boxes", 1.0), ("scores", 0.01), ("labels", 1), ("masks", 0.2)],
+)
+def test_one_detection_that_moves_is_seen(name, value):
+    left = detections()
+    right = {key: array.copy() for key, array in left.items()}
+    right[name][0, 2] += value
+    assert detection_difference(left, right)["unmatched"] == pytest.approx(1 / 6)
+
+
+def test_a_detection_too_many_is_seen_and_unused_rows_are_not():
+    left = detections()
+    right = {key: array.copy() for key, array in left.items()}
+    right["scores"] = right["scores"].copy()
+    right["scores"][0, -1] = 0.0  # the row is unused on one side
+    found = detection_difference(left, right)
+    assert found["unmatched"] == pytest.approx(1 / 6) and found["scores"] > 0.05
+    left["scores"] = right["scores"]
+    right["boxes"][0, -1] += 50
+    assert detection_difference(left, right) == {"scores": 0.0, "unmatched": 0.0}
+
+
+def test_every_stage_has_a_plan():
+    assert set(PLANS) == {"segmentation", "identification", "identification_fusion", "defects"}
