@@ -86,7 +86,7 @@ def merge_section(path: Path, name: str, section: dict[str, Any]) -> None:
         text = json.dumps({**tree, name: section}, indent=2, sort_keys=True, allow_nan=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
+        part.replace(path)
     except (OSError, ValueError) as error:
         part.unlink(missing_ok=True)
         raise OutputError(f"cannot put the figures into {path}: {error}") from error

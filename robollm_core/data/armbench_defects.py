@@ -83,7 +83,9 @@ def _read_sample(note: Path) -> DefectSample:
     if not isinstance(tree, dict) or tree.get("label") not in DEFECT_LABELS:
         raise DatasetError(f"{note}: the label must be one of {', '.join(DEFECT_LABELS)}.")
     path = _image_path(note, tree)
-    return DefectSample(note.parent.name, Picture(path, parse_region(tree, str(note))), tree["label"])
+    return DefectSample(
+        note.parent.name, Picture(path, parse_region(tree, str(note))), tree["label"]
+    )
 
 
 def _image_path(note: Path, tree: Mapping[str, Any]) -> Path:

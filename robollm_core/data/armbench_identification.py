@@ -161,12 +161,18 @@ def _manifest_ids(tree: Any, source: Path) -> tuple[str, ...]:
         raise DatasetError(f"{source} must be a mapping of products.")
     products = tree.get("products", tree.get("items"))
     if isinstance(products, list):
-        names = [p.get("product_id", p.get("item_id")) if isinstance(p, dict) else p for p in products]
+        names = [_product_id(product, source) for product in products]
     else:
         names = list(products if isinstance(products, dict) else tree)
-    if not all(isinstance(name, str) for name in names):
-        raise DatasetError(f"{source} has a product without an id.")
     return tuple(dict.fromkeys(_safe_name(name, str(source)) for name in names))
+
+
+def _product_id(product: Any, source: Path) -> str:
+    fields = product if isinstance(product, dict) else {"product_id": product}
+    name = fields.get("product_id", fields.get("item_id"))
+    if not isinstance(name, str):
+        raise DatasetError(f"{source} has a product without an id.")
+    return name
 
 
 def _read_json(path: Path) -> Any:

@@ -9,6 +9,7 @@ fraction of a millisecond.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from robollm_core.types import Float32Array, UInt8Array
 GREY = 128
 """What lies outside an image or a mask; the same as in `images.crop`."""
 
+Pixels = npt.NDArray[np.integer[Any] | np.floating[Any]]  # what cv2's stubs speak of
 Matrix = npt.NDArray[np.float64]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -60,9 +62,7 @@ class Strength:
         )
 
 
-PICK = Strength(
-    turn=0.8, zoom=1.3, shift=0.06, shear=0.12, colour=0.35, damage=0.25, cutout=0.35
-)
+PICK = Strength(turn=0.8, zoom=1.3, shift=0.06, shear=0.12, colour=0.35, damage=0.25, cutout=0.35)
 REFERENCE = Strength(
     turn=0.3, zoom=1.15, shift=0.04, shear=0.05, colour=0.15, damage=0.1, cutout=0.05
 )
@@ -122,14 +122,14 @@ def augment(
         (S, S, 3) uint8.
     """
     warp = draw_warp(crop.shape[0], size_px, strength, rng, mirror=disguise.mirror)
-    pixels = cv2.warpAffine(
+    pixels: Pixels = cv2.warpAffine(
         crop, warp, (size_px, size_px), flags=cv2.INTER_LINEAR, borderValue=(GREY, GREY, GREY)
     )
     pixels = cv2.transform(pixels, _colour_matrix(strength.colour, rng, disguise))
-    pixels = _damage(pixels, strength.damage, rng)
+    result = np.asarray(_damage(pixels, strength.damage, rng), dtype=np.uint8)
     if rng.random() < strength.cutout:
-        _cut_out(pixels, rng)
-    return pixels  # type: ignore[return-value]
+        _cut_out(result, rng)
+    return result
 
 
 def centre(crop: UInt8Array, size_px: int) -> UInt8Array:
@@ -174,7 +174,7 @@ def _colour_matrix(amount: float, rng: np.random.Generator, disguise: Disguise) 
     return out
 
 
-def _damage(pixels: npt.NDArray[np.generic], chance: float, rng: np.random.Generator) -> UInt8Array:
+def _damage(pixels: Pixels, chance: float, rng: np.random.Generator) -> Pixels:
     dice = rng.random(4)
     size = pixels.shape[0]
     if dice[0] < chance:
@@ -186,13 +186,15 @@ def _damage(pixels: npt.NDArray[np.generic], chance: float, rng: np.random.Gener
     if dice[2] < chance:
         noise = np.empty(pixels.shape, dtype=np.int16)
         cv2.setRNGSeed(int(rng.integers(2**31 - 1)))
-        cv2.randn(noise, (0.0, 0.0, 0.0), (rng.uniform(2.0, 10.0),) * 3)
+        cv2.randn(noise, np.zeros(3), np.full(3, rng.uniform(2.0, 10.0)))
         pixels = cv2.add(pixels, noise, dtype=cv2.CV_8U)
     if dice[3] < chance:
         quality = int(rng.integers(35, 90))
         _, data = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return pixels  # type: ignore[return-value]
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None  # what was just encoded
+        pixels = decoded
+    return pixels
 
 
 def _cut_out(pixels: UInt8Array, rng: np.random.Generator) -> None:

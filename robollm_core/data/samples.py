@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 from robollm_core.errors import DatasetError, OutputError
@@ -199,13 +200,13 @@ def _build_cache(pictures: Sequence[Picture], spec: CropSpec, path: Path) -> Non
     shape = (len(pictures), spec.size_px, spec.size_px, 3)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        crops = open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             cuts = pool.map(lambda picture: cut(picture, spec), pictures)
             for index, pixels in enumerate(tqdm(cuts, total=len(pictures), desc="cut crops")):
                 crops[index] = pixels
         crops.flush()
-        os.replace(part, path)
+        part.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write the crop cache {path}: {error}") from error
     finally:

@@ -202,7 +202,9 @@ def ranks(
     found = [
         rank_of(
             pick.item_id,
-            item_scores(embedded.queries[way][pick.pick_id], items or pick.manifest, embedded.gallery),
+            item_scores(
+                embedded.queries[way][pick.pick_id], items or pick.manifest, embedded.gallery
+            ),
         )
         for pick in picks
     ]
@@ -231,9 +233,7 @@ def _whole_gallery(picks: Sequence[Pick], embedded: Embedded) -> dict[str, Any]:
     return figures
 
 
-def _open_set(
-    groups: Mapping[str, Sequence[Pick]], embedded: Embedded, way: str
-) -> dict[str, Any]:
+def _open_set(groups: Mapping[str, Sequence[Pick]], embedded: Embedded, way: str) -> dict[str, Any]:
     """How well similarity and lead tell items of the manifest from strangers."""
     known = _confidence(groups["closed"], embedded, way)
     strangers = _confidence(groups["not_on_manifest"], embedded, way)

@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             torch.save({"format": FORMAT, **content}, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        part.replace(path)
     except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError
         part.unlink(missing_ok=True)
         raise OutputError(f"cannot write the checkpoint {path}: {error}") from error

@@ -120,12 +120,12 @@ class DefectTask:
 
     def _logits(self, images: Tensor, done: float) -> Tensor:
         if self.recipe.keep_patches >= 1.0 or done >= self.recipe.full_from:
-            out: Tensor = self.network(images)
-            return out
+            whole: Tensor = self.network(images)
+            return whole
         kept = choose_patches(images, self.recipe.keep_patches)
         pooled = pooled_sparse(self.network.encoder, images, kept)
-        out = self.network.head(self.network.fc_norm(pooled))
-        return out
+        part: Tensor = self.network.head(self.network.fc_norm(pooled))
+        return part
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Recall of defects at FPR 0.10 and 0.01; "select" is the area under the ROC."""

@@ -116,9 +116,7 @@ class IdentificationTask:
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
         """Symmetric InfoNCE of single views and of fused views against references."""
         rng = np.random.default_rng((self.recipe.seed, step))
-        items = draw_items(
-            self.table, self.memory, self.recipe.batch_items, self.recipe.group, rng
-        )
+        items = draw_items(self.table, self.memory, self.recipe.batch_items, self.recipe.group, rng)
         views, references = draw_pictures(self.table, items, self.recipe.references, rng)
         disguises = [self._disguise(rng) for _ in items]
         images = self._images(views, references, disguises, rng)

@@ -3,7 +3,6 @@
 """log.csv: one row a figure, so that figures may come and go."""
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,7 +54,7 @@ class Journal:
                 writer = csv.writer(file)
                 writer.writerow(_COLUMNS)
                 writer.writerows(self.rows)
-            os.replace(part, self.path)
+            part.replace(self.path)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise OutputError(f"cannot write the log {self.path}: {error}") from error

@@ -5,6 +5,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -53,7 +54,9 @@ class RetrievalJudge:
         query, reference = features[: self.query_count], features[self.query_count :]
         gallery = network.embed(reference)
         query = query.unflatten(0, (len(self.picks), len(VIEWS)))
-        ranks = {view: self._ranks(network.embed(query[:, i]), gallery) for i, view in enumerate(VIEWS)}
+        ranks = {
+            view: self._ranks(network.embed(query[:, i]), gallery) for i, view in enumerate(VIEWS)
+        }
         ranks["fused"] = self._ranks(network.fuse(query), gallery)
         figures = {f"r1_{name}": float(np.mean(rank == 1)) for name, rank in ranks.items()}
         reciprocal = [float(np.mean(1.0 / ranks[name])) for name in (VIEWS[0], "fused")]
@@ -66,7 +69,7 @@ class RetrievalJudge:
             parts.append(network.features(torch.from_numpy(pixels.copy()).to(device)))
         return torch.cat(parts)
 
-    def _ranks(self, query: Tensor, gallery: Tensor) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    def _ranks(self, query: Tensor, gallery: Tensor) -> npt.NDArray[np.int64]:
         scores = (query @ gallery.T).float().cpu().numpy()
         best = np.full((len(self.picks), len(self.items)), -np.inf, dtype=np.float32)
         np.maximum.at(best.T, self.owner, scores.T)

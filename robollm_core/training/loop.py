@@ -36,11 +36,11 @@ class Task(Protocol):
     """What is trained: draws its own batches and judges itself on the val split."""
 
     stage: str
-    network: nn.Module
-    """What ships; a part of `module`."""
-    module: nn.Module
-    """Everything with a gradient; its attribute `network` is the network."""
     blocks: int
+
+    @property
+    def module(self) -> nn.Module:
+        """Everything with a gradient; its attribute `network` is what ships."""
 
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
         """Loss of the batch of this step at this progress, and figures to log."""
@@ -152,7 +152,7 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.recipe.bf16):
             loss, figures = self.task.loss(self.at.step, done)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = float(clip_gradient(self.task.module, self.recipe.clip))
         self.optimizer.step()
         self.mean.update_parameters(self.task.module)
