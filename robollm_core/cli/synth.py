@@ -31,10 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _segmentation(args: argparse.Namespace) -> int:
-    from robollm_core.synthetic.totes import write_segmentation
+    from robollm_core.synthetic.totes import Order, write_segmentation
 
-    rate = write_segmentation(
-        args.out,
+    order = Order(
         seed=args.seed,
         images=1000 if args.images is None else args.images,
         split=args.split,
@@ -42,6 +41,7 @@ def _segmentation(args: argparse.Namespace) -> int:
         jobs=args.jobs,
         meshes=args.meshes,
     )
+    rate = write_segmentation(args.out, order)
     print(f"{args.out}: {rate:.2f} images/s/core")
     return 0
 

@@ -97,7 +97,7 @@ def cloth(rng: np.random.Generator, size_px: int = 160) -> UInt8Array:
         share = np.zeros((size_px, size_px), np.float32)
     grain = rng.normal(0, rng.uniform(3, 16), (size_px, size_px)).astype(np.float32)
     cloth = base + (other - base) * share[..., None] + grain[..., None]
-    return np.clip(cloth, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(cloth, 0, 255), np.uint8)
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
@@ -111,7 +111,8 @@ def curl(rng: np.random.Generator, w: float, h: float, most: float) -> Bend:
 
     def bend(points: Float64Array) -> Float64Array:
         x, y = points[:, 0] / w * 2, points[:, 1] / h * 2
-        return points + np.stack([0 * x, 0 * x, a * x * x + b * y * y + c * x * y], -1)
+        lift = a * x * x + b * y * y + c * x * y
+        return np.asarray(points + np.stack([0 * x, 0 * x, lift], -1), np.float64)
 
     return bend
 

@@ -62,7 +62,8 @@ def carton(style: Style, rng: np.random.Generator, scale: float) -> Draft:
     def bend(points: Float64Array) -> Float64Array:
         x, y, _ = (points / half).T
         dome = np.clip((1 - x**2) * (1 - y**2), 0, 1)
-        return points + np.stack([0 * x, 0 * x, np.sign(points[:, 2]) * bulge * dome], -1)
+        lift = np.sign(points[:, 2]) * bulge * dome
+        return np.asarray(points + np.stack([0 * x, 0 * x, lift], -1), np.float64)
 
     texture, regions = pack(_box_panels(press_for(style, rng, max(w, h)), (w, h, d)))
     _mirrored(regions)
@@ -142,12 +143,12 @@ def bottle(style: Style, rng: np.random.Generator, scale: float) -> Draft:
     return Draft(mesh, texture, rng.uniform(300, 900), rng.uniform(0.5, 1.0), shape)
 
 
-def _pillow(
-    half: Float64Array, edge_m: float, power: float, rng: np.random.Generator
-) -> Bend:
+def _pillow(half: Float64Array, edge_m: float, power: float, rng: np.random.Generator) -> Bend:
     """Turns a flat box into a filled bag with thin seams and creases."""
     coarse = smooth_noise(int(rng.integers(1 << 30)), 0.10 * half[2], 1.2 * half[0])
-    fine = smooth_noise(int(rng.integers(1 << 30)), rng.uniform(0.01, 0.09) * half[2], 0.35 * half[0])
+    fine = smooth_noise(
+        int(rng.integers(1 << 30)), rng.uniform(0.01, 0.09) * half[2], 0.35 * half[0]
+    )
     waist = rng.uniform(0.0, 0.12)
 
     def bend(points: Float64Array) -> Float64Array:
@@ -234,9 +235,7 @@ def tube(style: Style, rng: np.random.Generator, scale: float) -> Draft:
     def crimp(points: Float64Array) -> Float64Array:
         flat = np.clip((points[:, 1] + y - 0.2 * h) / (0.8 * h), 0, 1)
         widen = 1 + 0.45 * flat
-        return np.stack(
-            [points[:, 0] * widen, points[:, 1], points[:, 2] * (1 - 0.94 * flat)], -1
-        )
+        return np.stack([points[:, 0] * widen, points[:, 1], points[:, 2] * (1 - 0.94 * flat)], -1)
 
     mesh = lathe((0.0, -y), label_bands(profile, regions), 24, crimp)
     return Draft(mesh, texture, rng.uniform(300, 800), rng.uniform(0.4, 1.0), softness=0.2)

@@ -72,7 +72,8 @@ def contact_shadow(depth_m: Float32Array) -> Float32Array:
     Source: the depth-difference darkening of Luft et al., "Image enhancement by
     unsharp masking the depth buffer" (2006), at three scales.
     """
-    small = cv2.resize(depth_m, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    half = (depth_m.shape[1] // 2, depth_m.shape[0] // 2)
+    small = np.asarray(cv2.resize(depth_m, half, interpolation=cv2.INTER_AREA), np.float32)
     hidden = np.zeros_like(small)
     for radius, reach_m in ((4, 0.012), (14, 0.04), (40, 0.12)):
         around = cv2.blur(small, (2 * radius + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
@@ -81,8 +82,8 @@ def contact_shadow(depth_m: Float32Array) -> Float32Array:
     return np.asarray(cv2.resize(hidden / 3.0, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _maps(size: tuple[int, int], distortion: float) -> tuple[Float32Array, Float32Array]:
-    height, width = size
+def _maps(size: tuple[int, ...], distortion: float) -> tuple[Float32Array, Float32Array]:
+    height, width = size[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     u, v = (x - width / 2) / (width / 2), (y - height / 2) / (width / 2)
     square = u * u + v * v
@@ -98,15 +99,15 @@ def _develop(image: Float32Array, setting: Exposure, rng: np.random.Generator) -
     height, width = image.shape[:2]
     image = image * (np.array(setting.white, np.float32) * setting.gain)
     np.clip(image, 0.0, 1.0, out=image)
-    image = np.power(image, np.float32(setting.gamma))
+    np.power(image, np.float32(setting.gamma), out=image)
     grey = image @ np.array((0.299, 0.587, 0.114), np.float32)
     image = grey[..., None] + (image - grey[..., None]) * np.float32(setting.saturation)
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     image *= (1 - setting.vignette * (x * x + y * y) / 2).astype(np.float32)[..., None]
     if setting.blur_px > 0.2:
-        image = cv2.GaussianBlur(image, (0, 0), setting.blur_px)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), setting.blur_px), np.float32)
     if setting.motion_px != (0.0, 0.0):
-        image = cv2.filter2D(image, -1, _streak(setting.motion_px))
+        image = np.asarray(cv2.filter2D(image, -1, _streak(setting.motion_px)), np.float32)
     # photon noise grows with the root of the light, read noise does not
     grain = rng.standard_normal(image.shape, np.float32) * np.float32(setting.noise / 255)
     image += grain * np.sqrt(0.25 + 1.5 * np.clip(image, 0, 1))
@@ -119,7 +120,7 @@ def _streak(motion_px: tuple[float, float]) -> Float32Array:
     middle = size // 2
     end = (round(middle + motion_px[0]), round(middle + motion_px[1]))
     cv2.line(kernel, (2 * middle - end[0], 2 * middle - end[1]), end, 1.0)
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum(), np.float32)
 
 
 def expose(rendering: Rendering, setting: Exposure) -> tuple[bytes, Int32Array]:
@@ -134,14 +135,14 @@ def expose(rendering: Rendering, setting: Exposure) -> tuple[bytes, Int32Array]:
         lens distortion, never blended.
     """
     rng = np.random.default_rng(setting.seed)
-    image = rendering.image_rgb.astype(np.float32) / 255
+    image = np.asarray(rendering.image_rgb, np.float32) / np.float32(255)
     shade = 1 - setting.occlusion * contact_shadow(rendering.depth_m)
     image *= shade[..., None]
     instances = rendering.instances
     if abs(setting.distortion) > 1e-4:
         x, y = _maps(instances.shape, setting.distortion)
-        image = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        instances = cv2.remap(
-            instances.astype(np.int16), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
-        ).astype(np.int32)
+        edge = cv2.BORDER_REPLICATE
+        image = np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=edge), np.float32)
+        numbers = instances.astype(np.int16)
+        instances = cv2.remap(numbers, x, y, cv2.INTER_NEAREST, borderMode=edge).astype(np.int32)
     return encode_jpeg(_develop(image, setting, rng), setting.quality), instances

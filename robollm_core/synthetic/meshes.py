@@ -20,6 +20,7 @@ import numpy.typing as npt
 Float64Array = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
+Dims = Sequence[float] | Float64Array
 Region = tuple[float, float, float, float]
 """(u0, v0, u1, v1) rectangle of the texture, each in [0, 1]."""
 Bend = Callable[[Float64Array], Float64Array]
@@ -66,7 +67,7 @@ class Mesh:
 def face_normals(vertices: Float64Array, faces: Int32Array) -> Float64Array:
     """Normals of the faces, (F, 3), length twice the face's area."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
-    return np.cross(b - a, c - a)
+    return np.asarray(np.cross(b - a, c - a), np.float64)
 
 
 def weld(vertices: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
@@ -90,13 +91,14 @@ def _vertex_normals(vertices: Float64Array, faces: Int32Array) -> Float64Array:
         if len(group) > 1:
             near = own[group] @ own[group].T > _CREASE_COSINE
             smooth[group] = near @ own[group]
-    return smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-15)
+    length = np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-15)
+    return np.asarray(smooth / length, np.float64)
 
 
 def make_mesh(
     vertices: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], uv: npt.NDArray[np.floating]
 ) -> Mesh:
-    """Build a mesh: drop faces without area, compute normals.
+    """Build a mesh: drop faces without area and vertices without face, compute normals.
 
     Args:
         vertices: (V, 3) metres.
@@ -109,11 +111,12 @@ def make_mesh(
     solid = (
         (place[:, 0] != place[:, 1]) & (place[:, 1] != place[:, 2]) & (place[:, 2] != place[:, 0])
     )
-    triangles = triangles[solid]
+    used, inverse = np.unique(triangles[solid], return_inverse=True)
+    points, triangles = points[used], inverse.reshape(-1, 3).astype(np.int32)
     return Mesh(
         points.astype(np.float32),
-        np.ascontiguousarray(triangles),
-        np.clip(uv, 0.0, 1.0).astype(np.float32),
+        triangles,
+        np.clip(uv[used], 0.0, 1.0).astype(np.float32),
         _vertex_normals(points, triangles).astype(np.float32),
     )
 
@@ -136,7 +139,7 @@ def join(parts: Sequence[Mesh]) -> Mesh:
     )
 
 
-def shifted(mesh: Mesh, offset: Sequence[float]) -> Mesh:
+def shifted(mesh: Mesh, offset: Dims) -> Mesh:
     """The same mesh moved by `offset`, metres."""
     moved = (mesh.vertices + np.asarray(offset, np.float64)).astype(np.float32)
     return Mesh(moved, mesh.faces, mesh.uv, mesh.normals)
@@ -147,19 +150,21 @@ def _grid_faces(rows: int, columns: int) -> Int32Array:
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
     a = (i * columns + j).reshape(-1)
     b, c, d = a + 1, a + columns + 1, a + columns
-    return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
+    both = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    return np.asarray(both, np.int32)
 
 
 def _lines(cells: int, margin: float) -> Float64Array:
     """Grid lines over [-1, 1]; a margin above 0 adds lines that far from both ends."""
     if margin <= 0.0:
-        return np.linspace(-1.0, 1.0, cells + 1)
+        return np.asarray(np.linspace(-1.0, 1.0, cells + 1), np.float64)
     rim = margin * np.array([0.0, 0.3, 0.65])
-    return np.r_[-1.0 + rim, np.linspace(-1.0 + margin, 1.0 - margin, cells + 1), (1.0 - rim)[::-1]]
+    inner = np.linspace(-1.0 + margin, 1.0 - margin, cells + 1)
+    return np.asarray(np.r_[-1.0 + rim, inner, (1.0 - rim)[::-1]], np.float64)
 
 
 def cube_grid(
-    dims_m: Sequence[float],
+    dims_m: Dims,
     regions: Mapping[str, Region],
     bend: Bend | None = None,
     cells: tuple[int, int, int] = (6, 6, 2),
@@ -205,7 +210,7 @@ def cube_grid(
 
 
 def ball(
-    dims_m: Sequence[float],
+    dims_m: Dims,
     regions: Mapping[str, Region],
     bend: Bend | None = None,
     cells: int = 10,
@@ -248,7 +253,10 @@ def _band_uv(
     rows = []
     for radius, share in ((start[0], 0.0), (band.radius_m, 1.0)):
         if band.disc:
-            u, v = 0.5 + np.sin(theta) * radius / widest / 2, 0.5 - np.cos(theta) * radius / widest / 2
+            u, v = (
+                0.5 + np.sin(theta) * radius / widest / 2,
+                0.5 - np.cos(theta) * radius / widest / 2,
+            )
         else:
             # profiles run from the bottom to the top, texture rows from the top down
             u, v = theta / (2 * np.pi) + 0.5, np.full_like(theta, 1.0 - share)
@@ -271,7 +279,7 @@ def lathe(
         bend: continuous map of the surface points, such as a flattening.
     """
     # the middle of a wrapped label faces +z, its seam -z
-    theta = np.linspace(-np.pi, np.pi, segments + 1)
+    theta = np.asarray(np.linspace(-np.pi, np.pi, segments + 1), np.float64)
     # the seam must meet itself to the last bit
     sine, cosine = np.sin(theta), np.cos(theta)
     sine[-1], cosine[-1] = sine[0], cosine[0]
@@ -292,9 +300,7 @@ def lathe(
     return make_mesh(points, np.concatenate(faces), np.concatenate(uv))
 
 
-def subdivided(
-    start: tuple[float, float], band: Band, pieces: int
-) -> list[Band]:
+def subdivided(start: tuple[float, float], band: Band, pieces: int) -> list[Band]:
     """The straight band from `start` cut into `pieces`, its region with it."""
     u0, v0, u1, v1 = band.region
     result = []
@@ -321,7 +327,7 @@ def smooth_noise(seed: int, amplitude_m: float, wavelength_m: float) -> Bend:
     push = rng.normal(size=(7, 3)) * (amplitude_m / np.sqrt(7.0))
 
     def bend(points: Float64Array) -> Float64Array:
-        return points + np.sin(points @ waves.T + phase) @ push
+        return np.asarray(points + np.sin(points @ waves.T + phase) @ push, np.float64)
 
     return bend
 

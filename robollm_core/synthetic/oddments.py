@@ -96,9 +96,7 @@ def _ring(radius: float, thick: float, skin: Region) -> Mesh:
         return np.stack([points[:, 0], -points[:, 2], points[:, 1]], -1)
 
     turns = np.linspace(np.pi, -np.pi, 9)
-    profile = [
-        (radius - thick * np.cos(t), thick * np.sin(t), "skin") for t in turns
-    ]
+    profile = [(radius - thick * np.cos(t), thick * np.sin(t), "skin") for t in turns]
     profile[-1] = profile[0]
     start = profile[0][:2]
     return lathe(start, label_bands(profile[1:], {"skin": skin}, start), 16, lie)

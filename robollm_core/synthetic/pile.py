@@ -90,7 +90,9 @@ def _add_walls(mj: ModuleType, spec: Any, tote: Tote) -> None:
     for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
         normal = np.array((-x * np.cos(lean), -y * np.cos(lean), np.sin(lean)))
         spot = (x * tote.length_m / 2, y * tote.width_m / 2, 0.0)
-        spec.worldbody.add_geom(type=plane, size=(1, 1, 0.1), pos=spot, zaxis=normal, friction=(0.2, 0.005, 0.0001))
+        spec.worldbody.add_geom(
+            type=plane, size=(1, 1, 0.1), pos=spot, zaxis=normal, friction=(0.2, 0.005, 0.0001)
+        )
 
 
 def _add_body(mj: ModuleType, spec: Any, product: Product, pose: Pose) -> None:

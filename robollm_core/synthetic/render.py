@@ -110,9 +110,9 @@ class Camera:
         """Unit vectors (right, up, forward) of the camera in the world."""
         forward = np.asarray(self.target_m, np.float64) - self.position_m
         forward /= np.linalg.norm(forward)
-        right = np.cross(forward, self.up)
+        right = np.asarray(np.cross(forward, self.up), np.float64)
         right /= np.linalg.norm(right)
-        return right, np.cross(right, forward), forward
+        return right, np.asarray(np.cross(right, forward), np.float64), forward
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +180,7 @@ class Renderer:
         height, width = size_px
         self._gl: Any = self._mj.GLContext(width, height)
         self._gl.make_current()
-        self._context: Any = self._mj.MjrContext(
-            self._model, self._mj.mjtFontScale.mjFONTSCALE_50
-        )
+        self._context: Any = self._mj.MjrContext(self._model, self._mj.mjtFontScale.mjFONTSCALE_50)
         self._mj.mjr_setBuffer(self._mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = self._mj.MjvScene(self._model, maxgeom=_MAX_PLACED)
         # MuJoCo moves every mesh to its principal axes; placements speak of the original ones
@@ -290,7 +288,7 @@ class Renderer:
         colours = np.empty((*size, 3), np.uint8)
         self._draw(colours, None, ids=True)
         wide = colours.astype(np.int32)
-        return wide[..., 0] + (wide[..., 1] << 8) + (wide[..., 2] << 16)
+        return np.asarray(wide[..., 0] + (wide[..., 1] << 8) + (wide[..., 2] << 16), np.int32)
 
     def _draw(self, image: UInt8Array, depth: Float32Array | None, *, ids: bool) -> None:
         mj, flags = self._mj, self._scene.flags
@@ -307,7 +305,9 @@ class Renderer:
     def _load(self, placements: Sequence[Placement]) -> None:
         mj, scene = self._mj, self._scene
         if len(placements) > _MAX_PLACED:
-            raise ShapeError(f"At most {_MAX_PLACED} placements can be drawn, got {len(placements)}.")
+            raise ShapeError(
+                f"At most {_MAX_PLACED} placements can be drawn, got {len(placements)}."
+            )
         for number, placement in enumerate(placements):
             geom = scene.geoms[number]
             skin = placement.skin

@@ -79,7 +79,8 @@ def _parse(path: Path) -> _Obj:
     number = 0
     try:
         with path.open(encoding="utf-8", errors="strict") as lines:
-            for number, line in enumerate(lines, 1):
+            for line in lines:
+                number += 1
                 words = line.split("#", 1)[0].split()
                 if words:
                     _read_line(obj, words)
@@ -96,8 +97,7 @@ def _parse(path: Path) -> _Obj:
     return obj
 
 
-def _colours(path: Path, obj: _Obj) -> dict[str, UInt8Array]:
-    """Picture of each material, a grey patch for one without a picture."""
+def _texture_files(path: Path, obj: _Obj) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for library in obj.libraries:
         material = ""
@@ -110,18 +110,23 @@ def _colours(path: Path, obj: _Obj) -> dict[str, UInt8Array]:
                 material = words[-1]
             elif words[0] == "map_Kd":
                 files[material] = path.parent / words[-1]
+    return files
+
+
+def _colours(path: Path, obj: _Obj) -> dict[str, UInt8Array]:
+    """Picture of each material, a grey patch for one without a picture."""
+    files = _texture_files(path, obj)
     pictures: dict[str, UInt8Array] = {"": np.full((16, 16, 3), 150, np.uint8)}
-    for material in sorted(set(obj.materials)):
-        if material in files:
-            try:
-                picture = read_image(files[material])
-            except (ImageError, OSError) as error:
-                raise DatasetError(f"{path}: texture {files[material]}: {error}") from error
-            scale = min(1.0, _TEXTURE_PX / max(picture.shape[:2]))
-            size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-            pictures[material] = np.asarray(
-                cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8
-            )
+    for material in sorted(set(obj.materials) & set(files)):
+        try:
+            picture = read_image(files[material])
+        except (ImageError, OSError) as error:
+            raise DatasetError(f"{path}: texture {files[material]}: {error}") from error
+        high, wide = picture.shape[:2]
+        scale = min(1.0, _TEXTURE_PX / max(high, wide))
+        size = (max(1, round(wide * scale)), max(1, round(high * scale)))
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        pictures[material] = np.asarray(small, np.uint8)
     return pictures
 
 
@@ -204,9 +209,7 @@ def scan_files(folder: Path, split: str) -> list[Path]:
     return [file for number, file in enumerate(files) if place.get(number % 10, "train") == split]
 
 
-def load_scans(
-    folder: Path, split: str, rng: np.random.Generator, most: int = 8
-) -> list[Product]:
+def load_scans(folder: Path, split: str, rng: np.random.Generator, most: int = 8) -> list[Product]:
     """At most `most` scans of a split, drawn by `rng`.
 
     Raises:

@@ -193,7 +193,10 @@ def random_lights(rng: np.random.Generator) -> tuple[tuple[Light, ...], Rgb]:
 
 
 def build_tote(
-    rng: np.random.Generator, stock: Stock, kind: Kind = "mixed", size_px: tuple[int, int] = (480, 640)
+    rng: np.random.Generator,
+    stock: Stock,
+    kind: Kind = "mixed",
+    size_px: tuple[int, int] = (480, 640),
 ) -> Scene:
     """Fill a tote from the stock and put a camera over it.
 

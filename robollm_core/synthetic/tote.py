@@ -51,10 +51,10 @@ def random_tote(rng: np.random.Generator) -> Tote:
     )
 
 
-def _ring(half_x: float, half_y: float, corner: float) -> Float64Array:
+def _ring(half: Float64Array, corner: float) -> Float64Array:
     """Points (N, 2) clockwise around a rounded rectangle, the first one repeated."""
-    corner = max(min(corner, 0.95 * half_x, 0.95 * half_y), 1e-4)
-    inner = np.array((half_x - corner, half_y - corner))
+    corner = min(corner, 0.95 * float(half.min()))
+    inner = half - corner
     points = []
     for quarter in range(4):
         turn = -quarter * np.pi / 2 + np.linspace(0, -np.pi / 2, _CORNER_POINTS)
@@ -81,29 +81,29 @@ def _ribbed(ring: Float64Array, tote: Tote, strength: float) -> Float64Array:
     push = np.zeros_like(ring)
     rows = np.arange(len(ring))
     push[rows, axis] = np.sign(inward[rows, axis])
-    return ring + push * (pattern * strength * tote.rib_m)[:, None]
+    return np.asarray(ring + push * (pattern * strength * tote.rib_m)[:, None], np.float64)
 
 
 def _rings(tote: Tote) -> list[tuple[float, Float64Array]]:
     half = np.array((tote.length_m, tote.width_m)) / 2
     wall, rim, fillet = 0.004, 0.018, 0.012
     rings: list[tuple[float, Float64Array]] = []
-    for share in (1e-4, 0.3, 0.6, 0.85):
-        rings.append((0.0, _ring(*(half * share), tote.corner_m * share)))
+    for share in (1e-3, 0.3, 0.6, 0.85):
+        rings.append((0.0, _ring(half * share, tote.corner_m * share)))
     for angle in np.linspace(0, np.pi / 2, 4):
         grown = half - fillet * (1 - np.sin(angle))
-        rings.append((fillet * (1 - np.cos(angle)), _ring(*grown, tote.corner_m)))
+        rings.append((fillet * (1 - np.cos(angle)), _ring(grown, tote.corner_m)))
     for share in np.linspace(0.1, 1.0, 10):
         height = fillet + (tote.height_m - fillet) * share
         out = half + tote.slope * height + (0.01 if share > tote.step else 0.0)
         ribs = 1.0 if 0.1 < share < 0.95 else 0.0
-        rings.append((height, _ribbed(_ring(*out, tote.corner_m + 0.01), tote, ribs)))
+        rings.append((height, _ribbed(_ring(out, tote.corner_m + 0.01), tote, ribs)))
     top = half + tote.slope * tote.height_m + (0.01 if tote.step < 1.0 else 0.0)
     for grow, height in ((0.004, 0.003), (rim, 0.003), (rim + 0.002, 0.0), (rim, -0.02)):
-        rings.append((tote.height_m + height, _ring(*(top + grow), tote.corner_m + 0.02)))
-    rings.append((tote.height_m - 0.022, _ring(*(top + wall), tote.corner_m + 0.01)))
-    rings.append((-wall, _ring(*(half + wall), tote.corner_m)))
-    rings.append((-wall, _ring(*(half * 1e-4), tote.corner_m * 1e-4)))
+        rings.append((tote.height_m + height, _ring(top + grow, tote.corner_m + 0.02)))
+    rings.append((tote.height_m - 0.022, _ring(top + wall, tote.corner_m + 0.01)))
+    rings.append((-wall, _ring(half + wall, tote.corner_m)))
+    rings.append((-wall, _ring(half * 1e-3, tote.corner_m * 1e-3)))
     return rings
 
 

@@ -12,7 +12,6 @@ own number alone, so the files are the same for any number of processes.
 
 import json
 import multiprocessing
-import os
 import shutil
 import tempfile
 import time
@@ -49,6 +48,27 @@ IMAGE_HW = (480, 640)
 MIN_VISIBLE_PX, MIN_VISIBLE_FRACTION = 30, 0.05
 _RUN_IMAGES, _RUN_PRODUCTS = 24, 48
 _SPLIT_SPAN, _SUBSET_SPAN, _SEED_SPAN = 1 << 44, 1 << 42, 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What `write_segmentation` is to make.
+
+    Attributes:
+        seed: same seed, same bytes, for any `jobs`.
+        images: mixed totes; see `split_counts` and `subset_counts`.
+        split: "train", "val", "test" or "all".
+        subset: key of `SUBSETS` or "all".
+        jobs: processes.
+        meshes: folder of OBJ scans to add to the products.
+    """
+
+    seed: int
+    images: int
+    split: str = "all"
+    subset: str = "all"
+    jobs: int = 1
+    meshes: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +138,7 @@ def split_counts(images: int, split: str) -> dict[str, int]:
 
 def visible_mask(instances: Int32Array, instance: int) -> BoolArray:
     """(H, W) bool, True where the pixel shows the instance."""
-    return instances == instance
+    return np.asarray(instances == instance, np.bool_)
 
 
 def _annotation(mask: BoolArray, category: int) -> dict[str, Any]:
@@ -134,7 +154,11 @@ def _annotation(mask: BoolArray, category: int) -> dict[str, Any]:
 
 
 def annotate(
-    scene: Scene, products: Sequence[Product], seen: Int32Array, full_px: Sequence[int], hit: Int32Array
+    scene: Scene,
+    products: Sequence[Product],
+    seen: Int32Array,
+    full_px: Sequence[int],
+    hit: Int32Array,
 ) -> list[dict[str, Any]]:
     """COCO annotations of a picture, without ids.
 
@@ -184,9 +208,7 @@ def _make_run(run: _Run) -> list[_Picture]:
         for offset, number in enumerate(run.numbers):
             seed = run.first + offset
             scene = build_tote(np.random.default_rng(seed), stock, run.kind, IMAGE_HW)
-            rendering = renderer.render(
-                scene.placements, scene.camera, scene.lights, scene.ambient
-            )
+            rendering = renderer.render(scene.placements, scene.camera, scene.lights, scene.ambient)
             items = scene.placements[: len(scene.items)]
             full = [renderer.silhouette_px(placement, scene.camera) for placement in items]
             jpeg, seen = expose(rendering, scene.exposure)
@@ -199,9 +221,8 @@ def _make_run(run: _Run) -> list[_Picture]:
     return pictures
 
 
-def _plan(folder: Path, subset: str, split: str, seed: int, count: int, meshes: str | None) -> list[
-    _Run
-]:
+def _plan(folder: Path, order: Order, subset: str, split: str, count: int) -> list[_Run]:
+    seed = order.seed
     runs = -(-count // _RUN_IMAGES)
     # each subset has products of its own: catalogues of different seeds do not meet
     catalogue = seed * len(SUBSETS) + list(SUBSETS).index(subset)
@@ -214,7 +235,7 @@ def _plan(folder: Path, subset: str, split: str, seed: int, count: int, meshes: 
             first=scene_seed(split, subset, seed, run * _RUN_IMAGES),
             numbers=tuple(range(run * _RUN_IMAGES, min((run + 1) * _RUN_IMAGES, count))),
             products=seeds[run * _RUN_PRODUCTS : (run + 1) * _RUN_PRODUCTS],
-            meshes=meshes,
+            meshes=None if order.meshes is None else str(order.meshes),
         )
         for run in range(runs)
     ]
@@ -236,7 +257,8 @@ def _work(runs: Sequence[_Run], jobs: int) -> Iterator[list[_Picture]]:
 
 
 def _coco(pictures: Sequence[_Picture], subset: str, seed: int) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, picture in enumerate(pictures):
         images.append(
             {
@@ -258,25 +280,23 @@ def _coco(pictures: Sequence[_Picture], subset: str, seed: int) -> dict[str, Any
     }
 
 
-def _write_split(
-    out: Path, subset: str, split: str, *, seed: int, count: int, jobs: int, meshes: str | None
-) -> float:
+def _write_split(out: Path, order: Order, subset: str, split: str, count: int) -> float:
     """Make one COCO file and its pictures, whole or not at all; returns processor seconds."""
     images = out / subset / "images"
     images.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{split}-", dir=out / subset))
     try:
-        runs = _plan(staging, subset, split, seed, count, meshes)
+        runs = _plan(staging, order, subset, split, count)
         pictures: list[_Picture] = []
         with tqdm(total=count, desc=f"{subset} {split}", unit="image") as bar:
-            for made in _work(runs, jobs):
+            for made in _work(runs, order.jobs):
                 pictures += made
                 bar.update(len(made))
-        text = json.dumps(_coco(pictures, subset, seed), separators=(",", ":"))
+        text = json.dumps(_coco(pictures, subset, order.seed), separators=(",", ":"))
         (staging / "split.json").write_text(text, encoding="utf-8")
         for picture in pictures:
-            os.replace(staging / picture.file_name, images / picture.file_name)
-        os.replace(staging / "split.json", out / subset / f"{split}.json")
+            (staging / picture.file_name).replace(images / picture.file_name)
+        (staging / "split.json").replace(out / subset / f"{split}.json")
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return sum(picture.cpu_secs for picture in pictures)
@@ -296,46 +316,31 @@ def subset_counts(images: int, subset: str) -> dict[str, int]:
     return {mixed: images, **dict.fromkeys(transfer, max(3, images // 10))}
 
 
-def write_segmentation(
-    out: Path,
-    *,
-    seed: int,
-    images: int,
-    split: str = "all",
-    subset: str = "all",
-    jobs: int = 1,
-    meshes: Path | None = None,
-) -> float:
+def write_segmentation(out: Path, order: Order) -> float:
     """Write tote pictures in ARMBench's segmentation layout.
 
     Args:
         out: Folder; splits already in it are replaced, others are kept.
-        seed: Same seed, same bytes, for any `jobs`.
-        images: Mixed totes to make; see `split_counts` and `subset_counts`.
-        split: "train", "val", "test" or "all".
-        subset: Key of `SUBSETS` or "all".
-        jobs: Processes.
-        meshes: Folder of OBJ scans to add to the products.
+        order: What to make.
 
     Returns:
         Pictures a second and core.
 
     Raises:
-        ConfigError: If an argument is out of range.
+        ConfigError: If the order is out of range.
         DatasetError: If a mesh cannot be read.
         DependencyError: If MuJoCo or its graphics library is missing.
         OutputError: If the folder cannot be written.
     """
-    if seed < 0 or jobs < 1:
-        raise ConfigError(f"--seed must be at least 0 and --jobs at least 1, got {seed}, {jobs}.")
+    if order.seed < 0 or order.jobs < 1:
+        raise ConfigError(
+            f"--seed must be at least 0 and --jobs at least 1, got {order.seed}, {order.jobs}."
+        )
     total, seconds = 0, 0.0
     try:
-        for name, count in subset_counts(images, subset).items():
-            for part, number in split_counts(count, split).items():
-                seconds += _write_split(
-                    out, name, part, seed=seed, count=number, jobs=jobs,
-                    meshes=None if meshes is None else str(meshes),
-                )  # fmt: skip
+        for subset, count in subset_counts(order.images, order.subset).items():
+            for split, number in split_counts(count, order.split).items():
+                seconds += _write_split(out, order, subset, split, number)
                 total += number
     except OSError as error:
         raise OutputError(

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from robollm_core.cli import synth
+
+
+@pytest.fixture
+def command(monkeypatch):
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["synth", *words])
+        return synth.main()
+
+    return call
+
+
+def test_segmentation_is_written_and_its_speed_printed(command, tmp_path, capsys):
+    words = ("--images", "1", "--split", "val", "--subset", "mix-object-tote", "--jobs", "1")
+    assert command("segmentation", "--out", str(tmp_path / "a"), "--seed", "2", *words) == 0
+    assert "images/s/core" in capsys.readouterr().out
+    assert (tmp_path / "a" / "mix-object-tote" / "val.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--images", "0"), "--images"),
+        (("--jobs", "0"), "--jobs"),
+        (("--seed", "-4"), "--seed"),
+        (("--split", "dev"), "--split"),
+        (("--subset", "dev"), "--subset"),
+        (("--meshes", "/nonexistent"), "--meshes"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_2(command, tmp_path, capsys, words, named):
+    out = tmp_path / "a"
+    assert command("segmentation", "--out", str(out), "--images", "3", "--jobs", "1", *words) == 2
+    error = capsys.readouterr().err
+    assert named in error and error.count("robollm:") == 1
+    assert not list(out.rglob("*.json"))
+
+
+def test_an_unknown_kind_is_refused(command, tmp_path):
+    with pytest.raises(SystemExit):
+        command("pallets", "--out", str(tmp_path))
