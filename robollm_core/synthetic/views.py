@@ -162,6 +162,13 @@ def far_tray_shot(held: Grip, rng: np.random.Generator) -> Shot:
     return Shot(held.things, props, _lights(rng), camera)
 
 
+def tray_shot(held: Grip, rng: np.random.Generator) -> Shot:
+    """From above, after the gripper has let go: the things lie on the tray."""
+    props = tray_props(held.low_m, max(0.25, 1.4 * held.radius_m), rng)
+    camera = _eye(rng, held, rng.uniform(35, 85), rng.uniform(0.5, 0.8))
+    return Shot(held.things, props, _lights(rng), camera)
+
+
 HELD_VIEWS: Mapping[str, Callable[[Grip, np.random.Generator], Shot]] = {
     "ToteWallRGB": tote_wall_shot,
     "OnArmLowRGB": on_arm_low_shot,
