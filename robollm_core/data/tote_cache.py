@@ -1,0 +1,126 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tote images decoded once, at the size of the network, in memory-mapped files."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from robollm_core.data.armbench_segmentation import ToteImage
+from robollm_core.errors import DatasetError, OutputError
+from robollm_core.geometry import MAX_LABELS, Letterbox
+from robollm_core.images import letterbox
+from robollm_core.types import UInt8Array
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ToteCache:
+    """Images and label maps of one split.
+
+    Attributes:
+        images: (N, H, W, 3) uint8 RGB, letterboxed.
+        labels: (N, H, W) uint8; 0 background, i + 1 the i-th instance of its
+            image. Where instances overlap the smaller one is on top.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+
+def open_cache(
+    totes: Sequence[ToteImage], input_hw: tuple[int, int], folder: Path, name: str
+) -> ToteCache:
+    """Open the cache of these images, building it when there is none.
+
+    Args:
+        totes: what to hold, at least one.
+        input_hw: (height, width) to letterbox to.
+        folder: where caches lie.
+        name: shown while building.
+
+    Returns:
+        Read-only arrays, in the order of `totes`.
+
+    Raises:
+        DatasetError: If there are no images, or one holds too many instances.
+        OutputError: If the cache cannot be written; nothing half-built stays.
+    """
+    if not totes:
+        raise DatasetError(f"the {name} split has no images.")
+    final = folder / f"{name}-{_fingerprint(totes, input_hw)}"
+    if not final.is_dir():
+        part = folder / f".{final.name}.part"
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            _build(totes, input_hw, part, name)
+            os.replace(part, final)
+        except OSError as error:
+            raise OutputError(f"cannot write the cache {final}: {error}") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return ToteCache(
+        np.load(final / "images.npy", mmap_mode="r"), np.load(final / "labels.npy", mmap_mode="r")
+    )
+
+
+def _fingerprint(totes: Sequence[ToteImage], input_hw: tuple[int, int]) -> str:
+    """Name of the content: sizes, masks, and each file's path, length and time."""
+    digest = hashlib.sha256(json.dumps([FORMAT, *input_hw]).encode())
+    for tote in totes:
+        stat = tote.path.stat()
+        digest.update(f"{tote.path.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        for truth in tote.truths:
+            digest.update(truth.counts)
+    return digest.hexdigest()[:16]
+
+
+def _build(totes: Sequence[ToteImage], input_hw: tuple[int, int], part: Path, name: str) -> None:
+    shape = (len(totes), *input_hw)
+    images = np.lib.format.open_memmap(part / "images.npy", "w+", np.uint8, (*shape, 3))
+    labels = np.lib.format.open_memmap(part / "labels.npy", "w+", np.uint8, shape)
+    for index, tote in enumerate(tqdm(totes, desc=f"cache {name}", unit="image")):
+        box = Letterbox((tote.height, tote.width), input_hw)
+        images[index] = letterbox(tote.read(), box)
+        labels[index] = label_map(tote, box)
+    images.flush()
+    labels.flush()
+
+
+def label_map(tote: ToteImage, box: Letterbox) -> UInt8Array:
+    """Paint an image's instances, the smaller over the larger, into a letterbox.
+
+    Returns:
+        (H, W) uint8 of `box.target_hw`; i + 1 is truth i, 0 where there is
+        none and in the padding.
+
+    Raises:
+        DatasetError: If there are more instances than a byte can number.
+    """
+    if len(tote.truths) > MAX_LABELS:
+        raise DatasetError(f"{tote.path} has {len(tote.truths)} instances, at most {MAX_LABELS}.")
+    painted = np.zeros((tote.height, tote.width), np.uint8)
+    masks = [truth.mask() for truth in tote.truths]
+    for index in sorted(range(len(masks)), key=lambda i: -int(masks[i].sum())):
+        painted[masks[index]] = index + 1
+    inner = box.inner_hw
+    out: UInt8Array = np.zeros(box.target_hw, np.uint8)
+    out[: inner[0], : inner[1]] = cv2.resize(
+        painted, inner[::-1], interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    return out
