@@ -20,6 +20,7 @@ from robollm_core.export.parity import (
 from robollm_core.export.stages import PLANS, StagePlan, compare, trial_pictures
 from robollm_core.identification.model import build_identification
 from robollm_core.runtime.artifact import load_artifact
+from robollm_core.runtime.onnx import graph_spec
 
 SETTINGS = {"size": "tiny", "img_size": 32}
 CROP = {"size_px": 32, "mode": "pad", "blank": True, "margin": 0.0}
@@ -236,3 +237,38 @@ def test_a_detection_too_many_is_seen_and_unused_rows_are_not():
 
 def test_every_stage_has_a_plan():
     assert set(PLANS) == {"segmentation", "identification", "identification_fusion", "defects"}
+
+
+class Spots(torch.nn.Module):
+    """A small detector of the segmentation graph's form: brightest cells, boxed and masked."""
+
+    input_hw = (64, 96)
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.score = torch.nn.Conv2d(3, 1, 16, stride=16)
+        self.register_buffer("column", torch.arange(24.0) % 6 * 16)
+        self.register_buffer("row", torch.arange(24.0) // 6 * 16)
+
+    def forward(self, images):
+        picture = images.permute(0, 3, 1, 2).float() / 127.5 - 1
+        scores, best = self.score(picture).flatten(1).sigmoid().topk(8)
+        corner = torch.stack((self.column[best], self.row[best]), -1)
+        boxes = torch.cat((corner, corner + 16), -1)
+        masks = scores[..., None, None].expand(-1, -1, 28, 28).contiguous()
+        return boxes, scores, torch.zeros_like(best), masks
+
+
+def test_a_detection_graph_passes_and_its_batch_is_fixed():
+    samples = [{"images": picture[None]} for picture in trial_pictures(4, Spots.input_hw, 0)]
+    network, found = compare(Spots(), samples, PLANS["segmentation"])
+    assert found["graph.unmatched"] == 0.0 and found["graph.scores"] < 1e-5
+    spec = graph_spec(network)
+    assert [tensor.shape for tensor in spec.inputs] == [(1, 64, 96, 3)]
+    assert [(t.name, t.shape, t.dtype) for t in spec.outputs] == [
+        ("boxes", (1, 8, 4), "float32"),
+        ("scores", (1, 8), "float32"),
+        ("labels", (1, 8), "int64"),
+        ("masks", (1, 8, 28, 28), "float32"),
+    ]
