@@ -35,7 +35,11 @@ from robollm_core.training.batches import (
 )
 from robollm_core.training.judge import RetrievalJudge
 from robollm_core.training.loop import Run
-from robollm_core.training.losses import contrastive_loss, label_contrastive_loss
+from robollm_core.training.losses import (
+    LOG_SCALE_LIMITS,
+    contrastive_loss,
+    label_contrastive_loss,
+)
 from robollm_core.training.recipe import CropRecipe, build_recipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
 from robollm_core.training.warmstart import load_encoder
@@ -115,6 +119,8 @@ class IdentificationTask:
 
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
         """Symmetric InfoNCE of single views and of fused views against references."""
+        with torch.no_grad():  # beyond its limits the loss would give it no gradient back
+            self.module.log_scale.clamp_(*LOG_SCALE_LIMITS)
         rng = np.random.default_rng((self.recipe.seed, step))
         items = draw_items(self.table, self.memory, self.recipe.batch_items, self.recipe.group, rng)
         views, references = draw_pictures(self.table, items, self.recipe.references, rng)

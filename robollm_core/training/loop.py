@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -64,6 +65,7 @@ class Position:
     validations: int = 0
     best: float = float("-inf")
     best_step: int = -1
+    judged_step: int = -1
 
 
 def pick_device(recipe: LoopRecipe) -> torch.device:
@@ -127,7 +129,7 @@ class Run:
                 bar.set_postfix(self._step(), refresh=False)
                 bar.update()
                 self._after_step()
-        if self.at.best_step != self.at.step:
+        if self.at.judged_step != self.at.step:
             self._validate()
         self._save()
         print(self.summary())
@@ -147,7 +149,9 @@ class Run:
         done = self._done()
         factor = rate_factor(done, warmup=self.recipe.warmup, floor=self.recipe.floor)
         set_rate(self.optimizer, self.recipe.rate * factor)
-        torch.manual_seed((self.recipe.seed << 32) + self.at.step)
+        # a hash, because torch's generator looks at the lower 32 bits alone
+        words = np.random.SeedSequence((self.recipe.seed, self.at.step)).generate_state(1)
+        torch.manual_seed(int(words[0]))
         self.task.module.train()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.recipe.bf16):
@@ -182,6 +186,7 @@ class Run:
         network.eval()
         with torch.inference_mode():
             figures = self.task.validate(network)
+        self.at.judged_step = self.at.step
         self.at.elapsed_s = time.perf_counter() - self._started  # the budget pays for this too
         self.journal.add(
             self.at.step, self.at.elapsed_s, {f"val_{k}": v for k, v in figures.items()}

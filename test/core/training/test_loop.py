@@ -1,0 +1,199 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""The loop on a small task: resume, time budget, selection, refusals."""
+
+import csv
+import resource
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from robollm_core.errors import CheckpointError, OutputError, RuntimeUnavailableError
+from robollm_core.training.checkpoint import load_checkpoint
+from robollm_core.training.loop import Run
+from robollm_core.training.recipe import LoopRecipe
+
+RECIPE = LoopRecipe(steps=12, rate=0.05, validate_every=0.25, ema=0.9, seed=3)
+
+
+class Lines(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+
+class LineTask:
+    """Regression with dropout, and a memory that the next batches depend on."""
+
+    stage = "defects"
+    blocks = 1
+
+    def __init__(self, scores=None, stop_after=None) -> None:
+        torch.manual_seed(0)
+        self.module = Lines()
+        self.memory = torch.zeros(4)
+        self.scores = scores
+        self.stop_after = stop_after
+        self.judged = 0
+
+    def loss(self, step, done):
+        if step == self.stop_after:
+            raise KeyboardInterrupt
+        x = torch.randn(16, 4) + self.memory  # global chance: the loop seeds it by step
+        self.memory = 0.5 * self.memory + 0.1 * x.mean(0)
+        loss = (self.module.network(x)[:, 0] - x.sum(1)).pow(2).mean()
+        return loss, {"done": done}
+
+    def validate(self, network):
+        assert not network.training
+        self.judged += 1
+        if self.scores:
+            return {"select": self.scores[self.judged - 1]}
+        x = torch.eye(4)
+        return {"select": -float((network(x)[:, 0] - 1).pow(2).mean())}
+
+    def state(self):
+        return {"memory": self.memory}
+
+    def restore(self, state):
+        self.memory = state["memory"]
+
+
+def rows(out):
+    with (out / "log.csv").open() as file:
+        return [(row["step"], row["name"], row["value"]) for row in csv.DictReader(file)]
+
+
+def assert_same(first, second):
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_same(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_same(one, other)
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    else:
+        assert first == second
+
+
+def without_clock(content):
+    position = {k: v for k, v in content["position"].items() if k != "elapsed_s"}
+    return {**content, "position": position}
+
+
+@pytest.mark.parametrize("stop_after", [4, 7])  # after a validation, and between two
+def test_resumed_equals_uninterrupted(tmp_path, stop_after):
+    recipe = replace(RECIPE, save_minutes=0.0)  # a checkpoint every step
+    Run(LineTask(), recipe, tmp_path / "whole", minutes=None).run(resume=False)
+    broken = Run(LineTask(stop_after=stop_after), recipe, tmp_path / "broken", minutes=None)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run(resume=False)
+    assert load_checkpoint(tmp_path / "broken" / "last.pt", "")["step"] == stop_after
+    torch.manual_seed(999)  # whatever the new process did before
+    Run(LineTask(), recipe, tmp_path / "broken", minutes=None).run(resume=True)
+    for name in ("last.pt", "best.pt"):
+        whole = load_checkpoint(tmp_path / "whole" / name, "defects")
+        again = load_checkpoint(tmp_path / "broken" / name, "defects")
+        if name == "last.pt":
+            whole, again = without_clock(whole), without_clock(again)
+        assert_same(whole, again)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "broken")
+
+
+def test_another_seed_is_another_run(tmp_path):
+    Run(LineTask(), RECIPE, tmp_path / "a", minutes=None).run(resume=False)
+    Run(LineTask(), replace(RECIPE, seed=4), tmp_path / "b", minutes=None).run(resume=False)
+    a, b = (load_checkpoint(tmp_path / n / "best.pt", "")["model"]["0.weight"] for n in "ab")
+    assert not torch.equal(a, b)
+
+
+def test_the_best_validation_ships_its_running_mean(tmp_path):
+    task = LineTask(scores=[0.1, 0.9, 0.3, 0.2])
+    best = Run(task, RECIPE, tmp_path, minutes=None).run(resume=False)
+    content = load_checkpoint(best, "defects")
+    assert content["step"] == 6 and content["metrics"] == {"select": 0.9}
+    last = load_checkpoint(tmp_path / "last.pt", "defects")
+    assert content["model"].keys() == task.module.network.state_dict().keys()
+    assert not torch.equal(content["model"]["0.weight"], last["model"]["network.0.weight"])
+    assert last["position"]["best_step"] == 6
+
+
+def test_a_time_budget_ends_the_run_at_the_floor_of_the_rate(tmp_path):
+    recipe = replace(RECIPE, steps=10**6, validate_every=0.5)
+    Run(LineTask(), recipe, tmp_path, minutes=0.02).run(resume=False)
+    last = load_checkpoint(tmp_path / "last.pt", "defects")
+    assert 1.2 <= last["position"]["elapsed_s"] < 10.0
+    assert 1 < last["step"] < 10**6
+    rates = [float(value) for _, name, value in rows(tmp_path) if name == "rate"]
+    assert rates[-1] < 0.1 * max(rates)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
+    Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=False)
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(OutputError, match="--resume"):
+        Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=False)
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_resume_needs_a_checkpoint_of_the_same_recipe(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot read"):
+        Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=True)
+    Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=False)
+    with pytest.raises(CheckpointError, match="rate"):
+        Run(LineTask(), replace(RECIPE, rate=0.1), tmp_path, minutes=None).run(resume=True)
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=False)
+    last = tmp_path / "last.pt"
+    last.write_bytes(last.read_bytes()[:-2000])
+    with pytest.raises(CheckpointError):
+        Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=True)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
+    recipe = replace(RECIPE, save_minutes=0.0)
+    broken = Run(LineTask(stop_after=3), recipe, tmp_path, minutes=None)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run(resume=False)
+    before = (tmp_path / "last.pt").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # every longer write now fails
+    try:
+        with pytest.raises(OutputError):
+            Run(LineTask(), recipe, tmp_path, minutes=None).run(resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_an_absent_device_is_an_error(tmp_path):
+    with pytest.raises(RuntimeUnavailableError, match="cuda"):
+        Run(LineTask(), replace(RECIPE, device="cuda"), tmp_path, minutes=None)
+
+
+def test_checkpoints_hold_no_code(tmp_path):
+    Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=False)
+    for name in ("last.pt", "best.pt"):
+        content = torch.load(tmp_path / name, weights_only=True)
+        assert content["format"] == 1 and content["recipe"]["steps"] == 12
+
+
+class Bomb:
+    def __reduce__(self):
+        return (print, ("a checkpoint ran code",))
+
+
+def test_a_checkpoint_with_code_is_refused(tmp_path, capsys):
+    torch.save({"format": 1, "stage": "defects", "bomb": Bomb()}, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "last.pt", "defects")
+    assert "ran code" not in capsys.readouterr().out
