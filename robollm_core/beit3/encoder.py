@@ -61,7 +61,8 @@ def normalise(images: Tensor) -> Tensor:
         raise ShapeError(
             f"images must be (N, H, W, 3) uint8 RGB, got {tuple(images.shape)} {images.dtype}."
         )
-    return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    # cast first: TensorRT moves no uint8 but into a cast
+    return images.float().permute(0, 3, 1, 2) / 127.5 - 1.0
 
 
 def resize_positions(positions: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:

@@ -112,6 +112,15 @@ def test_the_graph_holds_no_foreign_nodes_and_states_its_sizes():
     assert b"/work" not in network and b"/home" not in network
 
 
+def test_bytes_are_cast_before_anything_else_touches_them():
+    # TensorRT takes uint8 inputs, and nothing but a cast may read them
+    rounded = round_weights(build_identification({"size": "tiny", "img_size": 32}))
+    images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    network = build_graph(rounded, GraphPlan({"images": images}, ("embedding", "feature"), True))
+    nodes = onnx.load_from_string(network).graph.node
+    assert {node.op_type for node in nodes if "images" in node.input} <= {"Cast", "Shape"}
+
+
 def test_what_onnx_cannot_say_is_an_error():
     class Median(torch.nn.Module):
         def forward(self, x):
