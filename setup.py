@@ -117,7 +117,9 @@ setup(
     entry_points={
         "console_scripts": [
             "robollm = robollm_core.cli.main:main",
+            "bag_player = robollm_ros.bag_player:main",
             "perception_node = robollm_ros.perception_node:main",
+            "recorder = robollm_ros.recorder:main",
             "sim_cell_node = robollm_ros.sim_cell_node:main",
         ]
     },

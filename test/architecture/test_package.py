@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The package as ROS finds it: built into a wheel, installed elsewhere, looked at there."""
 
+import ast
 import configparser
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NODES = ("perception_node", "sim_cell_node")
+PROGRAMS = ("bag_player", "perception_node", "recorder", "sim_cell_node")
 
 
 def run(*words: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -79,10 +81,26 @@ def test_share_holds_the_launch_files_and_the_parameters(prefix: Path) -> None:
     assert launch | {"config/robollm.yaml", "config/fastdds_shm.xml", schema} <= share
 
 
-@pytest.mark.parametrize("node", NODES)
-def test_starter_lies_where_ros2_run_looks(prefix: Path, node: str) -> None:
-    starter = prefix / "lib/robollm" / node
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_starter_lies_where_ros2_run_looks(prefix: Path, program: str) -> None:
+    starter = prefix / "lib/robollm" / program
     assert os.access(starter, os.X_OK)
+
+
+def test_launch_files_start_programs_that_are_there() -> None:
+    started = [
+        name
+        for path in (ROOT / "launch").glob("*.launch.py")
+        for name in re.findall(r'executable="([^"]+)"', path.read_text(encoding="utf-8"))
+    ]
+    assert len(started) >= 3
+    assert set(started) <= set(PROGRAMS)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_program_is_a_module_with_a_main(program: str) -> None:
+    tree = ast.parse((ROOT / f"robollm_ros/{program}.py").read_text(encoding="utf-8"))
+    assert "main" in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def test_starter_takes_the_python_beside_it(prefix: Path, tmp_path: Path) -> None:
@@ -105,7 +123,7 @@ def test_console_scripts(prefix: Path) -> None:
     (listed,) = prefix.rglob("robollm-*.dist-info/entry_points.txt")
     entries = configparser.ConfigParser()
     entries.read(listed)
-    assert set(entries["console_scripts"]) == {"robollm", *NODES}
+    assert set(entries["console_scripts"]) == {"robollm", *PROGRAMS}
 
 
 def test_installed_core_runs_from_there(prefix: Path, tmp_path: Path) -> None:
@@ -122,6 +140,13 @@ def test_wheel_holds_no_test_and_no_foreign_folder(prefix: Path) -> None:
     (site,) = {p.parents[1] for p in prefix.rglob("robollm_core/__init__.py")}
     folders = {p.name for p in site.iterdir() if not p.name.endswith(".dist-info")}
     assert folders == {"robollm_core", "robollm_ros"}
+
+
+def test_core_brings_its_data_files(prefix: Path) -> None:
+    (core,) = {p.parent for p in prefix.rglob("robollm_core/__init__.py")}
+    kept = {n for n in beneath(ROOT / "robollm_core") if not n.endswith((".py", ".pyc", ".part"))}
+    assert "evaluation/report.html.j2" in kept
+    assert kept <= beneath(core)
 
 
 def test_models_fit_into_forty_megabytes(prefix: Path) -> None:
