@@ -16,9 +16,9 @@ EDGES = st.floats(-50, 150, allow_nan=False)
 
 
 @st.composite
-def boxes(draw, count=st.integers(0, 6)):
+def boxes(draw):
     rows = []
-    for _ in range(draw(count)):
+    for _ in range(draw(st.integers(0, 6))):
         x = sorted((draw(EDGES), draw(EDGES)))
         y = sorted((draw(EDGES), draw(EDGES)))
         rows.append([x[0], y[0], x[1], y[1]])

@@ -1,0 +1,191 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests are read whole or refused with the path of the field."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robollm_core.errors import ManifestError
+from robollm_core.manifests import (
+    MAX_BYTES,
+    check_version,
+    manifest_json,
+    parse_manifest,
+    read_manifest,
+)
+from robollm_core.types import Manifest, ManifestItem
+
+SCHEMA = Path(__file__).resolve().parents[2] / "config/schema/container_manifest.schema.json"
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=20
+)
+ITEMS = st.builds(
+    ManifestItem,
+    item_id=NAMES,
+    quantity=st.integers(0, 1_000_000),
+    text=st.text(st.characters(codec="utf-8"), max_size=40),
+    weight_kg=st.floats(0, 10_000),
+    dims_m=st.tuples(*[st.floats(0, 100)] * 3),
+    reference_images=st.lists(NAMES, min_size=1, max_size=4).map(tuple),
+)
+MANIFESTS = st.builds(
+    Manifest,
+    container_id=NAMES,
+    version=st.integers(0, 2**53 - 1),
+    items=st.lists(ITEMS, max_size=5, unique_by=lambda item: item.item_id).map(tuple),
+)
+
+
+def product(**changes):
+    return {"product_id": "B00X", "reference_images": ["B00X/1.jpg"], **changes}
+
+
+def text(*products, **changes):
+    return json.dumps({"container_id": "T-1", "products": list(products), **changes})
+
+
+def test_the_schema_is_a_schema():
+    jsonschema.Draft202012Validator.check_schema(json.loads(SCHEMA.read_text()))
+
+
+@given(MANIFESTS)
+def test_round_trip(manifest):
+    written = manifest_json(manifest)
+    got = parse_manifest(written, "x")
+    assert (got.container_id, got.version, got.items) == (
+        manifest.container_id,
+        manifest.version,
+        manifest.items,
+    )
+    assert got.sha256 == hashlib.sha256(written.encode()).hexdigest()
+    assert parse_manifest(written.encode(), "x") == got
+
+
+def test_every_field_of_the_contract_is_accepted():
+    got = parse_manifest(
+        text(
+            product(quantity=2, picked=1, text="tea", weight_kg=0.31, dims_m=[0.1, 0.2, 0.05],
+                    embedding_key="B00X@gallery-9"),
+            schema="robollm.container_manifest/1", version=7, sha256="ab", complete=True,
+            stamp={"sec": 0, "nanosec": 0},
+        ),
+        "x",
+    )  # fmt: skip
+    assert got.version == 7
+    assert got.items == (ManifestItem("B00X", 1, "tea", 0.31, (0.1, 0.2, 0.05), ("B00X/1.jpg",)),)
+
+
+def test_an_empty_container_is_a_manifest():
+    assert parse_manifest(text(), "x").items == ()
+
+
+def test_armbench_container_json_is_a_manifest():
+    container = {
+        "B0B": {"text": "mug", "weight": 0.4, "dimensions": [0.1, 0.1, 0.12], "asin": "ignored"},
+        "B0A": {"quantity": 3},
+    }
+    got = parse_manifest(json.dumps(container), "x")
+    assert [item.item_id for item in got.items] == ["B0B", "B0A"]
+    assert got.items[0] == ManifestItem(
+        "B0B", 1, "mug", 0.4, (0.1, 0.1, 0.12), ("Reference_Images/B0B",)
+    )
+    assert got.items[1].quantity == 3
+    assert got.container_id == got.sha256[:12]
+
+
+@pytest.mark.parametrize(
+    "source, told",
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        (text(product())[:-5], "not JSON"),
+        (b"\xff\xfe{}", "not JSON"),
+        ('{"a": NaN}', "NaN is not a JSON number"),
+        ('{"container_id": "T", "products": [], "version": Infinity}', "not a JSON number"),
+        ("9" * 5000, "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", r"\$: \[\] is not of type 'object'"),
+        ("3", r"\$: 3 is not of type 'object'"),
+        ("null", r"\$: None is not of type 'object'"),
+        ("{}", r"\$: \{\} should be non-empty"),
+        ('{"B00X": 5}', r"\$\.B00X: 5 is not of type 'object'"),
+        ('{"B00X": {"weight": "heavy"}}', r"\$\.B00X\.weight: 'heavy' is not of type 'number'"),
+        ('{"A": {}, "A": {}}', "'A' is twice"),
+        ('{"": {}}', r"\$"),
+        ('{"container_id": "T"}', r"\$: 'products' is a required property"),
+        (text(container_id=7), r"\$\.container_id: 7 is not of type 'string'"),
+        (text(container_id=""), r"\$\.container_id"),
+        (text(version=-1), r"\$\.version"),
+        (text(version="3"), r"\$\.version: '3' is not of type 'integer'"),
+        (text(complete=False), r"\$\.complete"),
+        (text(schema="robollm.container_manifest/2"), r"\$\.schema"),
+        (text(colour="red"), "'colour' was unexpected"),
+        (text(product(), 5), r"\$\.products\[1\]: 5 is not of type 'object'"),
+        (text({"reference_images": ["a"]}), r"\$\.products\[0\]: 'product_id' is a required"),
+        (text(product(), product(product_id="B", weight_kg="x")), r"\$\.products\[1\]\.weight_kg"),
+        (text(product(dims_m=[1, 2])), r"\$\.products\[0\]\.dims_m"),
+        (text(product(dims_m=[1, 2, "3"])), r"\$\.products\[0\]\.dims_m\[2\]"),
+        (text(product(quantity=1.5)), r"\$\.products\[0\]\.quantity"),
+        (text(product(quantity=True)), r"\$\.products\[0\]\.quantity"),
+        (text(product(quantity=1, picked=2)), r"\$\.products\[0\]\.picked"),
+        (text({"product_id": "B00X"}), "'reference_images' is a required property"),
+        (text(product(reference_images=[])), r"\$\.products\[0\]\.reference_images"),
+        (text(product(reference_images=[""])), r"reference_images\[0\]"),
+        (text(product(reference_images=["a\0b"])), r"reference_images\[0\]"),
+        (text(product(), product()), r"\$\.products\[1\]\.product_id: 'B00X' is already"),
+        (text(product(weight_kg=1e9)), r"\$\.products\[0\]\.weight_kg"),
+        (text(product(ref_images=["a"])), "'ref_images' was unexpected"),
+    ],
+)
+def test_wrong_manifests_name_the_field(source, told):
+    with pytest.raises(ManifestError, match=told) as caught:
+        parse_manifest(source, "wms")
+    assert str(caught.value).startswith("wms")
+    assert len(str(caught.value)) < 600
+
+
+def test_a_huge_manifest_is_refused_before_it_is_read(tmp_path):
+    with pytest.raises(ManifestError, match=str(MAX_BYTES)):
+        parse_manifest(b" " * (MAX_BYTES + 1), "x")
+    path = tmp_path / "big.json"
+    with path.open("wb") as file:
+        file.truncate(10 * MAX_BYTES)
+    with pytest.raises(ManifestError, match="bytes"):
+        read_manifest(path)
+
+
+def test_read_manifest_names_a_missing_file(tmp_path):
+    with pytest.raises(ManifestError, match=r"none\.json"):
+        read_manifest(tmp_path / "none.json")
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["container_id", "products", "version", "product_id", "a"]), inner,
+        max_size=3),
+    max_leaves=8,
+))  # fmt: skip
+def test_any_json_is_read_or_refused(tree):
+    try:
+        got = parse_manifest(json.dumps(tree), "x")
+    except ManifestError:
+        return
+    assert len({item.item_id for item in got.items}) == len(got.items)
+
+
+def test_versions_only_go_up():
+    old, new = Manifest("T", 1, ()), Manifest("T", 2, ())
+    check_version(None, old)
+    check_version(old, new)
+    check_version(new, new)
+    check_version(new, Manifest("U", 0, ()))
+    with pytest.raises(ManifestError, match="version 2, got the older 1"):
+        check_version(new, old)
