@@ -12,7 +12,7 @@ SHARE = Path("share") / NAME
 
 DEPLOY = [
     "jinja2>=3.1",
-    "jsonschema>=4.18",
+    "jsonschema>=4.10",
     "numpy>=1.26",
     "onnxruntime>=1.20",
     "opencv-python-headless>=4.8",

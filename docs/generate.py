@@ -3,10 +3,13 @@
 """Write the tables that come from the code: `make docs`.
 
 `--check NAME` writes nothing and exits with 1 when that table is out of date.
+`--demo out/demo` puts the figures of a demo run into README.md and its first picture beside it.
 """
 
 import argparse
+import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -141,6 +144,31 @@ def _qos(profile: Any) -> str:
     return ", ".join(words)
 
 
+def fill_readme(run: Path) -> None:
+    """Put what the demo measured into README.md, between its two marks.
+
+    Args:
+        run: the folder the demo wrote; `overlays/000.jpg` becomes docs/demo.jpg.
+    """
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    latency = summary.pop("latency_ms")
+    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in summary.items())]
+    for stage, values in latency.items():
+        figures = " / ".join(f"{value:.1f}" for value in values.values())
+        lines.append(f"| {stage}, ms ({' / '.join(values)}) | {figures} |")
+    readme = HERE.parent / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, mark, rest = text.partition("<!-- demo:begin")
+    note, _, old = rest.partition("-->\n")
+    _, end, after = old.partition("<!-- demo:end -->")
+    if not mark or not end:
+        raise SystemExit(f"{readme} must hold the marks demo:begin and demo:end.")
+    table = "\n".join(lines)
+    readme.write_text(f"{before}{mark}{note}-->\n{table}\n{end}{after}", encoding="utf-8")
+    shutil.copyfile(run / "overlays/000.jpg", HERE / "demo.jpg")
+    print(f"wrote {readme} and {HERE / 'demo.jpg'}")
+
+
 TABLES = {"parameters": parameters, "topics": topics}
 
 
@@ -148,8 +176,12 @@ def main() -> int:
     """Write the tables, or check one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", choices=TABLES, metavar="NAME", help=", ".join(TABLES))
-    wanted = parser.parse_args().check
-    stale = 0
+    parser.add_argument("--demo", type=Path, metavar="DIR", help="folder that the demo wrote")
+    args = parser.parse_args()
+    if args.demo:
+        fill_readme(args.demo)
+        return 0
+    wanted, stale = args.check, 0
     for name, build in TABLES.items():
         path = HERE / f"{name}.md"
         if wanted is None:

@@ -49,6 +49,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "install",
         *options,
         "--ignore-installed",
+        "--no-compile",
         "--prefix",
         str(target),
         str(wheel),
