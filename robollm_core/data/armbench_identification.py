@@ -24,6 +24,7 @@ VIEWS = ("PickRGB", "OnArmLowRGB", "ToteWallRGB")
 _SPLIT_FILE = "train-test-split.pickle"
 _SPLIT_LIMIT = 256 * 2**20
 _VAL_SHARE = 20
+_SETS = {"set": set, "frozenset": frozenset}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,9 @@ class _PlainUnpickler(pickle.Unpickler):
     """Builds containers, text and numbers; anything that names code is refused."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        if (module_name, global_name) in {("builtins", "set"), ("builtins", "frozenset")}:
-            return {"set": set, "frozenset": frozenset}[global_name]
+        # Python 2 and protocol 2 call it __builtin__; sets have no opcode of their own there
+        if module_name in ("builtins", "__builtin__") and global_name in _SETS:
+            return _SETS[global_name]
         raise pickle.UnpicklingError(f"it names {module_name}.{global_name}")
 
     def persistent_load(self, pid: Any) -> NoReturn:
