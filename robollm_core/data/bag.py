@@ -97,6 +97,8 @@ def _messages(
     reader: AnyReader, connections: Sequence[Connection], path: Path
 ) -> Iterator[tuple[str, int, Any]]:
     """(topic, log time, message) of each message; a broken one is a BagError."""
+    for msgtype in {connection.msgtype for connection in connections}:
+        _check_definition(reader, msgtype, path)
     # rosbags reads an empty selection as "all of them"
     raw = reader.messages(connections) if connections else iter(())
     while True:
@@ -108,6 +110,16 @@ def _messages(
         except _BROKEN as error:
             raise BagError(f"{path} has a broken message: {_say(error)}.") from error
         yield connection.topic, log_ns, message
+
+
+def _check_definition(reader: AnyReader, msgtype: str, path: Path) -> None:
+    """Refuse a bag whose own definition of a type has other fields than ours."""
+    try:
+        same = reader.typestore.hash_rihs01(msgtype) == rostypes.typestore().hash_rihs01(msgtype)
+    except _BROKEN as error:
+        raise BagError(f"{path} has a broken definition of {msgtype}: {_say(error)}.") from error
+    if not same:
+        raise BagError(f"{path} defines {msgtype} with other fields than ROS 2 Jazzy does.")
 
 
 def read_topics(path: Path, topics: Mapping[str, str]) -> Iterator[tuple[str, int, Any]]:

@@ -4,7 +4,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ def open_cache(
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             _build(totes, input_hw, part, name)
-            os.replace(part, final)
+            part.replace(final)
         except OSError as error:
             raise OutputError(f"cannot write the cache {final}: {error}") from error
         finally:

@@ -193,7 +193,9 @@ def bootstrap_interval(
     """
     rng = np.random.default_rng(seed)
     values = [
-        average_precision([records[i] for i in rng.integers(len(records), size=len(records))], [iou])
+        average_precision(
+            [records[i] for i in rng.integers(len(records), size=len(records))], [iou]
+        )
         for _ in range(resamples)
     ]
     low, high = np.nanpercentile(values, [2.5, 97.5]) if records else (np.nan, np.nan)

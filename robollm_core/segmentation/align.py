@@ -28,6 +28,8 @@ def roi_align(features: Tensor, boxes: Tensor, size: int, samples: int) -> Tenso
         detectron2 and mmcv: the cell centre i lies at i + 0.5.
     """
     height, width = int(features.shape[2]), int(features.shape[3])
+    if boxes.shape[0] == 0:
+        return features.new_zeros(0, features.shape[1], size, size)
     count = size * samples
     steps = (torch.arange(count, device=boxes.device, dtype=boxes.dtype) + 0.5) / count
     x = boxes[:, 0:1] + (boxes[:, 2:3] - boxes[:, 0:1]) * steps

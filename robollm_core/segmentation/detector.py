@@ -7,7 +7,6 @@ mmengine configuration is generated, so no second description of the network
 exists.
 """
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -62,8 +61,12 @@ class RobollmPyramid(SimplePyramid):
     """The pyramid under a name that a configuration can ask for."""
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        """As `SimplePyramid.forward`, in float32: boxes lose pixels in bfloat16."""
-        return tuple(level.float() for level in super().forward(features))
+        """As `SimplePyramid.forward`, in float32 and channel by channel.
+
+        Boxes lose pixels in bfloat16, and mmcv's RoIAlign on a CPU misreads maps
+        whose channels lie last in memory.
+        """
+        return tuple(level.float().contiguous() for level in super().forward(features))
 
 
 class PlainRoIAlign(nn.Module):
@@ -379,7 +382,7 @@ def dump_config(design: DetectorDesign, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(detector_config(design).pretty_text, encoding="utf-8")
-        os.replace(part, path)
+        part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise OutputError(f"cannot write the configuration {path}: {error}") from error

@@ -77,7 +77,9 @@ def _offsets(cells: Tensor, boxes: Tensor, numbers: Tensor) -> Tensor:
     mine = table[cells]  # (h, w, 4): centre x, y and the inverse half sides
     x = (torch.arange(cells.shape[1], device=cells.device) + 0.5) * CELL
     y = (torch.arange(cells.shape[0], device=cells.device) + 0.5) * CELL
-    return torch.stack(((mine[..., 0] - x) * mine[..., 2], (mine[..., 1] - y[:, None]) * mine[..., 3]))
+    return torch.stack(
+        ((mine[..., 0] - x) * mine[..., 2], (mine[..., 1] - y[:, None]) * mine[..., 3])
+    )
 
 
 def dense_loss(found: Tensor, targets: DenseTargets) -> dict[str, Tensor]:

@@ -203,7 +203,7 @@ def to_truth(sample: ToteSample, device: torch.device) -> Any:
 
 
 def predict(network: nn.Module, images: Tensor) -> list[Found]:
-    """mmdetection's detections in one normalised (1, 3, H, W) image."""
+    """Find what mmdetection finds in one normalised (1, 3, H, W) image."""
     truth = DetDataSample(metainfo=_meta(*images.shape[2:]))
     (answer,) = network.predict(images, [truth])  # type: ignore[operator]
     found = answer.pred_instances

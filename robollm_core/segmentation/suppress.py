@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Greedy non-maximum suppression as matrix products, with static shapes."""
+
+import torch
+from torch import Tensor
+
+ROUNDS = 32
+"""Rounds in an exported graph. A round settles one more link of a chain in which
+each box would drop the next; real detections make chains of a few links."""
+
+
+def box_overlaps(boxes: Tensor) -> Tensor:
+    """IoU of every pair of (N, 4) xyxy boxes: (N, N), not a number for two empty boxes."""
+    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    sides = (high - low).clamp(min=0.0)
+    shared = sides[..., 0] * sides[..., 1]
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    overlaps: Tensor = shared / (area[:, None] + area[None, :] - shared)
+    return overlaps
+
+
+def cluster_nms(
+    boxes: Tensor, iou: float, valid: Tensor, groups: Tensor | None = None, rounds: int = ROUNDS
+) -> Tensor:
+    """Say which boxes greedy NMS keeps.
+
+    Args:
+        boxes: (N, 4) xyxy, best score first.
+        iou: a box is dropped by a better, kept one that overlaps it by more.
+        valid: (N,) float, 1 for boxes that take part; the others drop none.
+        groups: (N,) boxes of different groups leave each other alone.
+        rounds: N rounds are exact for every input, fewer for chains no longer.
+
+    Returns:
+        (N,) float32, 1 where a box is kept.
+
+    Source:
+        Cluster-NMS (Zheng et al. 2020): with X[i, j] = 1 where i is better than
+        j and overlaps it, iterate keep = (keep @ X == 0) to its fixed point.
+    """
+    drops = box_overlaps(boxes) > iou
+    if groups is not None:
+        drops = drops & (groups[:, None] == groups[None, :])
+    count = boxes.shape[0]
+    above = torch.ones(count, count, dtype=boxes.dtype, device=boxes.device).triu(1)
+    pairs = drops.to(boxes.dtype) * above
+    keep = valid
+    for _ in range(rounds):
+        keep = (torch.matmul(keep[None], pairs)[0] < 0.5).to(boxes.dtype) * valid
+    return keep

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+
+from robollm_core.segmentation.suppress import box_overlaps, cluster_nms
+
+mmcv_ops = pytest.importorskip("mmcv.ops", reason="mmcv is the oracle; install extra [train]")
+
+
+def greedy(boxes, iou):
+    """mmcv's greedy NMS over boxes that are sorted already: indices kept."""
+    # strictly falling scores, so that mmcv's own sorting cannot reorder equal ones
+    scores = torch.linspace(1.0, 0.5, len(boxes))
+    return sorted(mmcv_ops.nms(boxes, scores, iou)[1].tolist())
+
+
+def kept(boxes, iou, **options):
+    keep = cluster_nms(boxes, iou, torch.ones(len(boxes)), **options)
+    return torch.nonzero(keep)[:, 0].tolist()
+
+
+def random_boxes(count, seed, spread=200.0):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, spread, (count, 2))
+    size = rng.uniform(1, 120, (count, 2))
+    return torch.tensor(np.concatenate([corner, corner + size], 1), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("iou", [0.3, 0.5, 0.7])
+def test_equals_mmcv_on_random_boxes(seed, iou):
+    boxes = random_boxes(300, seed, spread=60.0 + 20 * seed)
+    assert kept(boxes, iou) == greedy(boxes, iou)
+
+
+def test_equals_mmcv_on_integer_boxes_whose_overlap_ties_with_the_threshold():
+    rng = np.random.default_rng(3)
+    corner = rng.integers(0, 12, (400, 2))
+    boxes = torch.tensor(np.concatenate([corner, corner + rng.integers(1, 9, (400, 2))], 1)).float()
+    for iou in (0.25, 0.5, 0.75):
+        assert kept(boxes, iou, rounds=400) == greedy(boxes, iou)
+
+
+def test_identical_boxes_keep_the_first_alone():
+    boxes = torch.tensor([[5.0, 5.0, 40.0, 30.0]]).repeat(50, 1)
+    assert kept(boxes, 0.5) == greedy(boxes, 0.5) == [0]
+
+
+def test_zero_area_boxes_neither_drop_nor_are_dropped():
+    point = torch.tensor([[10.0, 10.0, 10.0, 10.0], [10.0, 10.0, 10.0, 10.0]])
+    line = torch.tensor([[10.0, 10.0, 30.0, 10.0]])
+    whole = torch.tensor([[0.0, 0.0, 40.0, 40.0]])
+    boxes = torch.cat([point, whole, line, point, whole])
+    assert kept(boxes, 0.5) == greedy(boxes, 0.5) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_long_chain_needs_as_many_rounds_as_it_has_links():
+    # each box overlaps only its neighbours: greedy keeps every other one
+    starts = torch.arange(60.0) * 3.0
+    boxes = torch.stack([starts, torch.zeros(60), starts + 10.0, torch.full((60,), 10.0)], 1)
+    assert kept(boxes, 0.5, rounds=60) == greedy(boxes, 0.5) == list(range(0, 60, 2))
+    assert kept(boxes, 0.5, rounds=8) != greedy(boxes, 0.5)
+
+
+def test_groups_are_mmcvs_batched_nms():
+    boxes, groups = random_boxes(300, 5, 80.0), torch.arange(300) % 4
+    scores = torch.linspace(1.0, 0.5, 300)
+    expected = mmcv_ops.batched_nms(boxes, scores, groups, {"type": "nms", "iou_threshold": 0.5})
+    assert kept(boxes, 0.5, groups=groups.float()) == sorted(expected[1].tolist())
+
+
+def test_invalid_boxes_drop_none_and_are_not_kept():
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [50.0, 0.0, 60.0, 10.0]])
+    keep = cluster_nms(boxes, 0.5, torch.tensor([0.0, 1.0, 1.0]))
+    assert keep.tolist() == [0.0, 1.0, 1.0]
+
+
+def test_overlaps_by_hand():
+    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [4.0, 4.0, 4.0, 4.0]])
+    found = box_overlaps(boxes)
+    assert found[0, 1] == pytest.approx(1 / 3)
+    assert found[0, 2] == 0.0
+    assert torch.isnan(found[2, 2])
