@@ -23,6 +23,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from vision_msgs.msg import Detection2DArray
 
+from robollm_core.data.bag import MANIFEST_TOPIC, BagReader
 from robollm_core.errors import BagError
 from robollm_ros.cdr import stamp_ns
 from robollm_ros.inputs import LATCHED
@@ -46,13 +47,16 @@ class Player(Node):
             arguments: of the command line.
         """
         super().__init__("bag_player")
-        kind, topic = IMAGES[image_type]
+        kind, self.image_topic = IMAGES[image_type]
         self._lockstep: bool = arguments.lockstep
-        self._images = self.create_publisher(kind, topic, QoSProfile(depth=5))
+        self._answers = self.resolve_topic_name(arguments.answers)
+        # in lockstep this player listens too
+        self._listeners = arguments.listeners + int(self._lockstep)
+        self._images = self.create_publisher(kind, self.image_topic, QoSProfile(depth=5))
         self._manifests = self.create_publisher(String, "container/manifest", LATCHED)
         if self._lockstep:
             self.create_subscription(
-                Detection2DArray, arguments.answers, self._on_answer, ANSWERS, raw=True
+                Detection2DArray, self._answers, self._on_answer, ANSWERS, raw=True
             )
         self.sent: list[int] = []
         self.manifests_sent = 0
@@ -66,7 +70,8 @@ class Player(Node):
     def matched(self, with_manifest: bool) -> bool:
         """Whether somebody listens to everything that will be played."""
         manifests = self._manifests.get_subscription_count() or not with_manifest
-        return bool(self._images.get_subscription_count() and manifests)
+        listened = self.count_subscribers(self._answers) >= self._listeners
+        return bool(self._images.get_subscription_count() and manifests and listened)
 
     def answered_all(self) -> bool:
         """Whether the newest frame was answered; always true out of lockstep."""
@@ -87,80 +92,58 @@ class Player(Node):
         self._answered.add(stamp_ns(serialised))
 
 
-def choose_topics(
-    reader: Reader, image_topic: str, manifest_topic: str
-) -> tuple[Connection, Connection | None]:
-    """The image connection and, if the bag has one, the manifest connection.
-
-    Args:
-        reader: an open bag.
-        image_topic: "" for the only image topic of the bag.
-        manifest_topic: matches with or without a namespace in front.
-
-    Raises:
-        BagError: If there is no such image topic, several, or it holds nothing.
-    """
-    images = [c for c in reader.connections if c.msgtype in IMAGES]
-    wanted = [c for c in images if c.topic == image_topic] if image_topic else images
-    if len(wanted) != 1:
-        topics = ", ".join(f"{c.topic} ({c.msgtype})" for c in reader.connections) or "nothing"
-        what = f"the image topic {image_topic}" if image_topic else "exactly one image topic"
-        raise BagError(f"{reader.path} must hold {what}; it holds {topics}. Use --image-topic.")
-    if not wanted[0].msgcount:
-        raise BagError(f"{reader.path} holds no message on {wanted[0].topic}.")
-    name = manifest_topic.strip("/")
-    manifests = [c for c in reader.connections if f"/{c.topic.strip('/')}".endswith(f"/{name}")]
-    return wanted[0], manifests[0] if manifests else None
-
-
 def play(arguments: argparse.Namespace, stop: threading.Event) -> int:
     """Play the bag; returns the exit code."""
     started = time.monotonic()
-    with _opened(arguments.bag) as reader:
-        images, manifest = choose_topics(reader, arguments.image_topic, arguments.manifest_topic)
-        player = Player(images.msgtype, arguments)
+    # the reader of the core says all that can be wrong with a bag, and chooses its topics
+    with BagReader(arguments.bag, arguments.image_topic) as bag, Reader(arguments.bag) as raw:
+        wanted = [
+            connection
+            for connection in raw.connections
+            if connection.topic == bag.image_topic
+            or f"/{connection.topic}".endswith(f"/{MANIFEST_TOPIC}")
+        ]
+        kinds = {c.topic: c.msgtype for c in wanted}
+        player = Player(kinds[bag.image_topic], arguments)
         try:
-            _wait(player, stop, arguments.timeout, lambda: player.matched(manifest is not None))
-            if not stop.is_set() and not player.matched(manifest is not None):
-                raise BagError(
-                    f"nobody subscribed to {IMAGES[images.msgtype][1]} and the manifest within "
-                    f"{arguments.timeout} s. Start the perception node first, on the same domain."
-                )
-            announce("matched")
-            _perform(player, _messages(reader, images, manifest), arguments, stop)
+            _match(player, arguments, stop, with_manifest=len(kinds) > 1)
+            _perform(player, _messages(raw, wanted, bag.image_topic), arguments, stop)
             _wait(player, stop, arguments.linger, lambda: False)
         finally:
             player.destroy_node()
-    write_json(
-        arguments.json,
-        {
-            "bag": str(arguments.bag),
-            "image_topic": images.topic,
-            "frames_sent": len(player.sent),
-            "answers": player.answers if arguments.lockstep else None,
-            "manifests_sent": player.manifests_sent,
-            "stamps_ns": player.sent,
-            "seconds": round(time.monotonic() - started, 3),
-        },
-    )
+    report = {
+        "bag": str(arguments.bag),
+        "image_topic": bag.image_topic,
+        "frames_sent": len(player.sent),
+        "answers": player.answers if arguments.lockstep else None,
+        "manifests_sent": player.manifests_sent,
+        "stamps_ns": player.sent,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    write_json(arguments.json, report)
     return 0
 
 
-def _opened(path: Path) -> Reader:
-    try:
-        return Reader(path)
-    except Exception as error:  # rosbags raises what its parsers raise
-        raise BagError(f"cannot read the bag {path}: {error}") from error
+def _match(
+    player: Player, arguments: argparse.Namespace, stop: threading.Event, *, with_manifest: bool
+) -> None:
+    _wait(player, stop, arguments.timeout, lambda: player.matched(with_manifest))
+    if player.matched(with_manifest):
+        announce("matched")
+    elif not stop.is_set():
+        raise BagError(
+            f"nobody listens to {player.image_topic} within {arguments.timeout} s. Start the "
+            "perception node first, on the same ROS_DOMAIN_ID and with the same input.transport."
+        )
 
 
 def _messages(
-    reader: Reader, images: Connection, manifest: Connection | None
+    reader: Reader, wanted: list[Connection], image_topic: str
 ) -> Iterator[tuple[bool, int, bytes]]:
     """(is an image, log time, serialised) in the order of the bag."""
-    wanted = [images] if manifest is None else [images, manifest]
     try:
         for connection, stamp, data in reader.messages(wanted):
-            yield connection.topic == images.topic, stamp, bytes(data)
+            yield connection.topic == image_topic, stamp, bytes(data)
     except Exception as error:  # rosbags raises what its parsers raise
         raise BagError(f"the bag {reader.path} is broken: {error}") from error
 
@@ -199,8 +182,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=float, default=1.0, help="times the recorded pace")
     add("--lockstep", action="store_true", help="send a frame when the one before is answered")
     add("--answers", default="perception/detections", help="topic watched by --lockstep")
+    add("--listeners", type=int, default=0, help="wait until so many listen to the answers")
     add("--image-topic", default="", help="default: the only image topic of the bag")
-    add("--manifest-topic", default="container/manifest")
     add("--timeout", type=float, default=60.0, help="seconds to wait for a listener, an answer")
     add("--linger", type=float, default=1.0, help="seconds to stay after the last frame")
     add("--limit", type=int, default=-1, help="at most so many frames")

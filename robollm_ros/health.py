@@ -34,7 +34,7 @@ class Status:
     """One line of health.
 
     Attributes:
-        name: "lifecycle", "model", "input", "latency", "errors" or "manifest".
+        name: "lifecycle", "model", "input", "latency", "output", "errors" or "manifest".
         level: `OK`, `WARN` or `ERROR`.
         message: one sentence.
         values: details, in order.
@@ -121,6 +121,7 @@ class Health:
         config: Config,
         manifest: Manifest | None,
         counts: Mapping[str, int],
+        listeners: Mapping[str, int],
     ) -> tuple[Status, ...]:
         """Sum up.
 
@@ -129,6 +130,7 @@ class Health:
             manifest: what is in force.
             counts: "received" frames since activation, and "dropped" ones, which a
                 newer one overwrote.
+            listeners: subscriptions by output topic; a recorder waits for its own.
         """
         with self._lock:
             loaded = "loaded" if self.model else "not loaded"
@@ -137,6 +139,7 @@ class Health:
                 Status("model", OK if self.model else WARN, loaded, dict(self.model)),
                 self._input_status(config, counts),
                 self._latency_status(config),
+                Status("output", OK, f"{sum(listeners.values())} listeners", dict(listeners)),
                 self._error_status(),
                 _manifest_status(manifest),
             )

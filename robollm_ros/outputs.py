@@ -60,6 +60,13 @@ class Outputs:
         self._timing = make(String, "~/timing", ANSWERS)
         self._masks = make(Image, "~/masks", IMAGES_OUT)
         self._overlay = make(Image, "~/overlay", IMAGES_OUT)
+        self._publishers = {
+            "detections": self._detections,
+            "defects": self._defects,
+            "timing": self._timing,
+            "masks": self._masks,
+            "overlay": self._overlay,
+        }
 
     def publish(self, answer: Answer) -> dict[str, float]:
         """Publish an answer; masks and overlay only if somebody listens.
@@ -84,11 +91,13 @@ class Outputs:
             self._overlay.publish(image_message(drawn, "rgb8", header))
         return ms
 
+    def listeners(self) -> dict[str, int]:
+        """How many subscriptions each output has been matched with."""
+        return {name: p.get_subscription_count() for name, p in self._publishers.items()}
+
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (
-            self._detections, self._defects, self._timing, self._masks, self._overlay,
-        ):  # fmt: skip
+        for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
 

@@ -118,7 +118,8 @@ class PerceptionNode(LifecycleNode):
     def _report(self) -> None:
         counts = self._worker.mailbox.counts if self._worker else {"received": 0, "dropped": 0}
         manifest = self._worker.manifest if self._worker else None
-        statuses = self._health.statuses(self._config, manifest, counts)
+        listeners = self._outputs.listeners() if self._outputs else {}
+        statuses = self._health.statuses(self._config, manifest, counts, listeners)
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostics_message(statuses, self.get_name(), stamp))
 

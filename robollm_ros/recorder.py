@@ -60,7 +60,7 @@ class Recorder(Node):
         self.topics = [Topic(self._own[name], KINDS[name][1]) for name in names] + [DIAGNOSTICS]
         self.counts = {topic.name: 0 for topic in self.topics}
         self._node = node
-        self._heard = False
+        self._matched = False
         self._newest_ns = 0
         self._answers: list[Any] = []
 
@@ -78,8 +78,8 @@ class Recorder(Node):
         )
 
     def ready(self) -> bool:
-        """Whether the node was heard and its answers will arrive."""
-        return self._heard and all(answer.get_publisher_count() for answer in self._answers)
+        """Whether both sides have found each other on every topic, so that nothing is lost."""
+        return self._matched and all(answer.get_publisher_count() for answer in self._answers)
 
     def answers(self) -> int:
         """Frames of which every part was written."""
@@ -95,8 +95,13 @@ class Recorder(Node):
         return keep
 
     def _diagnose(self, bag: BagWriter, data: bytes) -> None:
-        statuses = deserialize_message(data, DiagnosticArray).status
-        self._heard |= any(status.hardware_id == self._node for status in statuses)
+        for status in deserialize_message(data, DiagnosticArray).status:
+            if status.name == f"{self._node}: output":
+                seen = {pair.key: int(pair.value) for pair in status.values}
+                self._matched = all(
+                    seen.get(name, 0) >= max(1, self.count_subscribers(topic))
+                    for name, topic in self._own.items()
+                )
         # health has no frame; before the first answer there is no time to file it under
         if self._newest_ns:
             bag.write(DIAGNOSTICS.name, self._newest_ns, data)

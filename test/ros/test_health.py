@@ -27,12 +27,17 @@ def clock():
 
 def by_name(health, manifest=None, received=0, dropped=0):
     counts = {"received": received, "dropped": dropped}
-    return {status.name: status for status in health.statuses(CONFIG, manifest, counts)}
+    return {
+        status.name: status for status in health.statuses(CONFIG, manifest, counts, {"masks": 2})
+    }
 
 
 def test_a_new_node_is_not_well_and_says_why(clock):
     found = by_name(Health(clock))
-    assert set(found) == {"lifecycle", "model", "input", "latency", "errors", "manifest"}
+    assert list(found) == [
+        "lifecycle", "model", "input", "latency", "output", "errors", "manifest",
+    ]  # fmt: skip
+    assert found["output"].values == {"masks": 2}
     assert found["lifecycle"].level == WARN
     assert found["lifecycle"].message == "unconfigured"
     assert (found["model"].level, found["model"].message) == (WARN, "not loaded")

@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated cell: the simulator as camera and manifest source, and the perception node.
+
+Takes the arguments of perception.launch.py too.
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+ARGUMENTS = {
+    "seed": ("0", int, "The same seed shows the same cell."),
+    "rate_hz": ("2.0", float, "Frames a second, as far as the simulator keeps up."),
+    "frames": ("0", int, "End after so many; 0: never."),
+    "cell_folder": ("/tmp/robollm_sim_cell", str, "Where the reference images are written."),
+}
+
+
+def generate_launch_description():
+    said = {name: LaunchConfiguration(name) for name in ARGUMENTS}
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, _, description) in ARGUMENTS.items()
+    ]
+    simulator = Node(
+        package="robollm",
+        executable="sim_cell_node",
+        name="sim_cell",
+        namespace=LaunchConfiguration("namespace"),
+        output="screen",
+        parameters=[
+            {name: ParameterValue(said[name], value_type=ARGUMENTS[name][1]) for name in said}
+        ],
+        on_exit=Shutdown(),
+    )
+    perception = PathJoinSubstitution([FindPackageShare("robollm"), "launch/perception.launch.py"])
+    arguments = {"reference_root": said["cell_folder"], "transport": "compressed"}
+    included = IncludeLaunchDescription(perception, launch_arguments=arguments.items())
+    return LaunchDescription([*declared, included, simulator])
