@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a real camera adds to a rendering: contact shadow, exposure, lens, noise, JPEG."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from robollm_core.images import encode_jpeg
 from robollm_core.synthetic.meshes import Float32Array
 from robollm_core.synthetic.render import Int32Array, Rendering
+from robollm_core.synthetic.shading import Film, contact_shadow, gleam
 from robollm_core.types import UInt8Array
 
 
@@ -19,7 +21,8 @@ class Exposure:
 
     Attributes:
         occlusion: strength of the dark seams where things touch, 0 for none.
-        gain: brightness, 1 as rendered.
+        level: mean brightness the automatic exposure aims at, 0 for no automatic.
+        gain: brightness on top of that, 1 as rendered.
         white: RGB gains of the white balance.
         gamma: above 1 darkens the middle tones.
         saturation: of colours, 1 as rendered.
@@ -29,10 +32,12 @@ class Exposure:
         motion_px: length of the motion blur, (x, y).
         noise: sigma of the noise at mid grey, in grey levels.
         quality: of the JPEG, 1 to 100.
+        film: gleam of glossy items.
         seed: of the noise.
     """
 
     occlusion: float = 0.5
+    level: float = 0.0
     gain: float = 1.0
     white: tuple[float, float, float] = (1.0, 1.0, 1.0)
     gamma: float = 1.0
@@ -43,6 +48,7 @@ class Exposure:
     motion_px: tuple[float, float] = (0.0, 0.0)
     noise: float = 2.0
     quality: int = 90
+    film: Film = field(default_factory=Film)
     seed: int = 0
 
 
@@ -52,7 +58,8 @@ def random_exposure(rng: np.random.Generator) -> Exposure:
     moving = rng.random() < 0.15
     return Exposure(
         occlusion=rng.uniform(0.4, 1.0),
-        gain=float(np.exp(rng.normal(0.08, 0.2))),
+        level=rng.uniform(0.24, 0.44),
+        gain=float(np.exp(rng.normal(0.0, 0.12))),
         white=(1 + warm, 1 + rng.normal(0, 0.02), 1 - warm),
         gamma=float(np.exp(rng.normal(0, 0.15))),
         saturation=rng.uniform(0.6, 1.1),
@@ -62,24 +69,15 @@ def random_exposure(rng: np.random.Generator) -> Exposure:
         motion_px=(rng.normal(0, 1.5), rng.normal(0, 1.5)) if moving else (0.0, 0.0),
         noise=float(np.exp(rng.uniform(np.log(0.5), np.log(8.0)))),
         quality=int(rng.integers(60, 97)),
+        film=Film(
+            strength=rng.uniform(0.2, 1.0),
+            crease=float(np.exp(rng.uniform(np.log(0.05), np.log(0.6)))),
+            lamps=int(rng.integers(2, 6)),
+            sharpness=float(np.exp(rng.uniform(np.log(25), np.log(160)))),
+            seed=int(rng.integers(1 << 40)),
+        ),
         seed=int(rng.integers(1 << 40)),
     )
-
-
-def contact_shadow(depth_m: Float32Array) -> Float32Array:
-    """Share of sky hidden by the neighbourhood, (H, W) in [0, 1], from depth alone.
-
-    Source: the depth-difference darkening of Luft et al., "Image enhancement by
-    unsharp masking the depth buffer" (2006), at three scales.
-    """
-    half = (depth_m.shape[1] // 2, depth_m.shape[0] // 2)
-    small = np.asarray(cv2.resize(depth_m, half, interpolation=cv2.INTER_AREA), np.float32)
-    hidden = np.zeros_like(small)
-    for radius, reach_m in ((4, 0.012), (14, 0.04), (40, 0.12)):
-        around = cv2.blur(small, (2 * radius + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
-        hidden += np.clip((small - around) / reach_m, 0.0, 1.0)
-    size = (depth_m.shape[1], depth_m.shape[0])
-    return np.asarray(cv2.resize(hidden / 3.0, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _maps(size: tuple[int, ...], distortion: float) -> tuple[Float32Array, Float32Array]:
@@ -95,9 +93,17 @@ def _maps(size: tuple[int, ...], distortion: float) -> tuple[Float32Array, Float
     return mapped_x.astype(np.float32), mapped_y.astype(np.float32)
 
 
+def _automatic(image: Float32Array, level: float) -> float:
+    """Gain of an exposure meter that goes most of the way to the wanted level."""
+    if level <= 0:
+        return 1.0
+    return float(np.clip((level / max(float(image.mean()), 0.01)) ** 0.55, 0.6, 2.2))
+
+
 def _develop(image: Float32Array, setting: Exposure, rng: np.random.Generator) -> UInt8Array:
     height, width = image.shape[:2]
-    image = image * (np.array(setting.white, np.float32) * setting.gain)
+    gain = setting.gain * _automatic(image, setting.level)
+    image = image * (np.array(setting.white, np.float32) * np.float32(gain))
     np.clip(image, 0.0, 1.0, out=image)
     np.power(image, np.float32(setting.gamma), out=image)
     grey = image @ np.array((0.299, 0.587, 0.114), np.float32)
@@ -123,12 +129,15 @@ def _streak(motion_px: tuple[float, float]) -> Float32Array:
     return np.asarray(kernel / kernel.sum(), np.float32)
 
 
-def expose(rendering: Rendering, setting: Exposure) -> tuple[bytes, Int32Array]:
+def expose(
+    rendering: Rendering, setting: Exposure, gloss: Sequence[float] = ()
+) -> tuple[bytes, Int32Array]:
     """Take the photo.
 
     Args:
         rendering: What is in front of the camera.
         setting: Of the camera.
+        gloss: Of instance 0, 1, ... in [0, 1]; others do not gleam.
 
     Returns:
         JPEG bytes and the (H, W) int32 instance numbers of its pixels: the same
@@ -138,6 +147,11 @@ def expose(rendering: Rendering, setting: Exposure) -> tuple[bytes, Int32Array]:
     image = np.asarray(rendering.image_rgb, np.float32) / np.float32(255)
     shade = 1 - setting.occlusion * contact_shadow(rendering.depth_m)
     image *= shade[..., None]
+    if setting.film.strength > 0 and any(value > 0 for value in gloss):
+        table = np.array([*gloss, 0.0], np.float32)
+        known = (rendering.instances >= 0) & (rendering.instances < len(gloss))
+        shine = table[np.where(known, rendering.instances, len(gloss))]
+        image += gleam(rendering.depth_m, shine, setting.film)[..., None]
     instances = rendering.instances
     if abs(setting.distortion) > 1e-4:
         x, y = _maps(instances.shape, setting.distortion)

@@ -76,6 +76,18 @@ def weld(vertices: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
 
 
+def _pairs(place: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Indices of all ordered pairs of different vertices at one place, (P,) each."""
+    order = np.argsort(place, kind="stable")
+    _, first, counts = np.unique(place[order], return_index=True, return_counts=True)
+    mine = np.repeat(counts, counts)
+    one = np.repeat(order, mine)
+    inside = np.arange(len(one)) - np.repeat(np.cumsum(mine) - mine, mine)
+    other = order[np.repeat(np.repeat(first, counts), mine) + inside]
+    different = one != other
+    return one[different], other[different]
+
+
 def _vertex_normals(vertices: Float64Array, faces: Int32Array) -> Float64Array:
     areas = face_normals(vertices, faces)
     own = np.zeros_like(vertices)
@@ -83,14 +95,10 @@ def _vertex_normals(vertices: Float64Array, faces: Int32Array) -> Float64Array:
         np.add.at(own, faces[:, corner], areas)
     own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-15)
     # a seam of the texture doubles vertices; average across it unless it is a real edge
-    place = weld(vertices)
-    order = np.argsort(place, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(place[order]) > 0])
+    one, other = _pairs(weld(vertices))
+    near = np.einsum("ij,ij->i", own[one], own[other]) > _CREASE_COSINE
     smooth = own.copy()
-    for group in np.split(order, starts[1:]):
-        if len(group) > 1:
-            near = own[group] @ own[group].T > _CREASE_COSINE
-            smooth[group] = near @ own[group]
+    np.add.at(smooth, one[near], own[other[near]])
     length = np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-15)
     return np.asarray(smooth / length, np.float64)
 

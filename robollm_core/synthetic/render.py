@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from robollm_core.errors import DependencyError, ShapeError
 from robollm_core.synthetic.meshes import Float32Array, Float64Array, Mesh
+from robollm_core.synthetic.shading import soften
 from robollm_core.types import UInt8Array
 
 Int32Array = npt.NDArray[np.int32]
@@ -236,6 +237,7 @@ class Renderer:
         camera: Camera,
         lights: Sequence[Light],
         ambient: Rgb = (0.25, 0.25, 0.25),
+        soft_px: float = 0.0,
     ) -> Rendering:
         """Draw.
 
@@ -244,6 +246,7 @@ class Renderer:
             camera: Seen from here.
             lights: At most 60 lamps; several weak ones side by side cast soft shadows.
             ambient: Light from everywhere.
+            soft_px: Half width of the soft edge of shadows, 0 for hard ones.
 
         Returns:
             Colour, instance numbers and depth of the renderer's size.
@@ -252,14 +255,19 @@ class Renderer:
         self._light(lights, ambient)
         self._aim(camera, (0, 0, *self.size_px[::-1]))
         height, width = self.size_px
-        image = np.empty((height, width, 3), np.uint8)
+        image: UInt8Array = np.empty((height, width, 3), np.uint8)
         depth = np.empty((height, width), np.float32)
         self._draw(image, depth, ids=False)
         distance = _NEAR_M * _FAR_M / (_FAR_M - depth * (_FAR_M - _NEAR_M))
+        far = distance.astype(np.float32)
+        if soft_px > 0:
+            plain = np.empty_like(image)
+            self._draw(plain, None, ids=False, shadow=False)
+            image = soften(image, plain, far, soft_px)
         return Rendering(
             np.ascontiguousarray(image[::-1]),
             self._instances(placements, self.size_px),
-            np.ascontiguousarray(distance[::-1].astype(np.float32)),
+            np.ascontiguousarray(far[::-1]),
         )
 
     def silhouette_px(self, placement: Placement, camera: Camera) -> int:
@@ -290,12 +298,14 @@ class Renderer:
         wide = colours.astype(np.int32)
         return np.asarray(wide[..., 0] + (wide[..., 1] << 8) + (wide[..., 2] << 16), np.int32)
 
-    def _draw(self, image: UInt8Array, depth: Float32Array | None, *, ids: bool) -> None:
+    def _draw(
+        self, image: UInt8Array, depth: Float32Array | None, *, ids: bool, shadow: bool = True
+    ) -> None:
         mj, flags = self._mj, self._scene.flags
         self._gl.make_current()
         flags[:] = 0
         flags[mj.mjtRndFlag.mjRND_CULL_FACE] = 1
-        flags[mj.mjtRndFlag.mjRND_SHADOW] = not ids
+        flags[mj.mjtRndFlag.mjRND_SHADOW] = shadow and not ids
         flags[mj.mjtRndFlag.mjRND_SEGMENT] = ids
         flags[mj.mjtRndFlag.mjRND_IDCOLOR] = ids
         area = mj.MjrRect(0, 0, image.shape[1], image.shape[0])

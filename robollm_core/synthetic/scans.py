@@ -127,6 +127,19 @@ def _colours(path: Path, obj: _Obj) -> dict[str, UInt8Array]:
         size = (max(1, round(wide * scale)), max(1, round(high * scale)))
         small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         pictures[material] = np.asarray(small, np.uint8)
+    return _filled(pictures)
+
+
+def _filled(pictures: dict[str, UInt8Array]) -> dict[str, UInt8Array]:
+    """Sides the scanner did not see are black; give them the mean colour of those it saw."""
+    blank = [name for name, picture in pictures.items() if int(picture.max()) < 8]
+    seen = [
+        picture.reshape(-1, 3) for name, picture in pictures.items() if name and name not in blank
+    ]
+    if seen:
+        mean = np.concatenate(seen).mean(axis=0).astype(np.uint8)
+        for name in ("", *blank):
+            pictures[name] = np.broadcast_to(mean, (16, 16, 3)).copy()
     return pictures
 
 

@@ -21,7 +21,9 @@ Kind = Literal["mixed", "zoomed", "same"]
 TOTE_INSTANCE = 1000
 """Instance number of the tote's pixels; products count from 0."""
 MOST_ITEMS = 35
-_TOTES, _FLOORS = 3, 2
+_TOTES, _FLOORS = 4, 2
+_FILM = {"pouch": 1.0, "polybag": 1.0, "blister": 0.6, "carton": 0.15}
+_FILM_ELSEWHERE = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +49,7 @@ class Scene:
         items: index into the stock's products of instance 0, 1, ...
         placements: all that is drawn; the first len(items) are the items.
         camera, lights, ambient, exposure: how it is seen.
+        soft_px: half width of the soft edge of shadows.
     """
 
     items: tuple[int, ...]
@@ -55,6 +58,7 @@ class Scene:
     lights: tuple[Light, ...]
     ambient: Rgb
     exposure: Exposure
+    soft_px: float = 0.0
 
 
 def _floor_skin(rng: np.random.Generator) -> Skin:
@@ -105,7 +109,9 @@ def make_stock(rng: np.random.Generator, products: Sequence[Product]) -> Stock:
     """
     totes = tuple(random_tote(rng) for _ in range(_TOTES))
     skins = [Skin(product.mesh, _thrifty(product.texture), product.gloss) for product in products]
-    skins += [Skin(tote_mesh(tote), worn_plastic(rng), rng.uniform(0, 0.7)) for tote in totes]
+    for tote in totes:
+        plastic = worn_plastic(rng, tote_colour(rng))
+        skins.append(Skin(tote_mesh(tote), plastic, rng.uniform(0, 0.7)))
     skins += [_floor_skin(rng) for _ in range(_FLOORS)]
     return Stock(tuple(products), totes, tuple(skins))
 
@@ -145,51 +151,34 @@ def _camera(
     )
 
 
-def soft_lamp(
-    rng: np.random.Generator,
-    position: Sequence[float],
-    strength: float,
-    size_m: float,
-    rays: int = 3,
-) -> list[Light]:
-    """A lamp of some size: several weak ones, whose shadows overlap to a soft one.
-
-    Args:
-        rng: Source of the tint and of the places of the rays.
-        position: Middle of the lamp, metres; it shines at the origin.
-        strength: Of all rays together.
-        size_m: How far the rays lie apart; larger is softer.
-        rays: How many, each costs a shadow map.
-    """
-    tint = np.clip(rng.normal(1.0, 0.05, 3), 0.8, 1.2) * strength / rays
-    gleam = tuple(float(v) for v in tint * rng.uniform(0.4, 1.1))
-    lights = []
-    for _ in range(rays):
-        spot = np.asarray(position, np.float64) + rng.uniform(-size_m, size_m, 3) * (1, 1, 0.2)
-        lights.append(
-            Light(
-                position_m=(float(spot[0]), float(spot[1]), float(spot[2])),
-                direction=(float(-spot[0]), float(-spot[1]), float(0.1 - spot[2])),
-                diffuse=(float(tint[0]), float(tint[1]), float(tint[2])),
-                specular=(gleam[0], gleam[1], gleam[2]),
-            )
-        )
-    return lights
-
-
 def random_lights(rng: np.random.Generator) -> tuple[tuple[Light, ...], Rgb]:
-    """A soft lamp over the tote, often a fill light, and the ambience of the hall."""
-    ambient = rng.uniform(0.22, 0.55)
-    left = rng.uniform(0.55, 0.85) + 0.35 - ambient
-    lights: list[Light] = []
+    """A lamp over the tote, a fill light, and the ambience of the hall."""
+    ambient = rng.uniform(0.25, 0.6)
+    left = rng.uniform(0.6, 0.9) + 0.35 - ambient
     share = rng.uniform(0.55, 1.0)
-    for strength, rays in ((share * left, 2), ((1 - share) * left, 1)):
-        spot = (*rng.normal(0, 0.7, 2), rng.uniform(1.4, 2.4))
-        lamp = soft_lamp(rng, spot, strength, rng.uniform(0.03, 0.35), rays)
-        # a shadow map costs as much as the picture itself; the fill light goes without
-        lights += lamp if rays > 1 else [replace(ray, shadow=False) for ray in lamp]
+    # a shadow map costs as much as the picture itself; the fill light goes without
+    main, fill = _lamp(rng, share * left), _lamp(rng, (1 - share) * left)
     tint = np.clip(rng.normal(1, 0.04, 3), 0.85, 1.15) * ambient
-    return tuple(lights), (float(tint[0]), float(tint[1]), float(tint[2]))
+    lights = (main, replace(fill, shadow=False))
+    return lights, (float(tint[0]), float(tint[1]), float(tint[2]))
+
+
+def _lamp(rng: np.random.Generator, strength: float) -> Light:
+    """A lamp somewhere above, shining at the tote."""
+    x, y, z = (float(v) for v in (*rng.normal(0, 0.7, 2), rng.uniform(1.4, 2.4)))
+    red, green, blue = (float(v) for v in np.clip(rng.normal(1.0, 0.05, 3), 0.8, 1.2) * strength)
+    gleam = rng.uniform(0.4, 1.1)
+    return Light(
+        position_m=(x, y, z),
+        direction=(-x, -y, 0.1 - z),
+        diffuse=(red, green, blue),
+        specular=(gleam * red, gleam * green, gleam * blue),
+    )
+
+
+def _shade(rng: np.random.Generator) -> Rgb:
+    red, green, blue = (float(v) for v in rng.uniform(0.85, 1.0) * rng.uniform(0.95, 1.0, 3))
+    return red, green, blue
 
 
 def build_tote(
@@ -217,13 +206,22 @@ def build_tote(
     ]
     skin = len(stock.products) + number
     upright = np.eye(3)
-    placements.append(
-        Placement(skin, np.zeros(3), upright, tote_colour(rng), instance=TOTE_INSTANCE)
-    )
+    placements.append(Placement(skin, np.zeros(3), upright, _shade(rng), instance=TOTE_INSTANCE))
     floor = len(stock.products) + len(stock.totes) + int(rng.integers(_FLOORS))
     below = np.array((rng.normal(0, 0.3), rng.normal(0, 0.3), -0.05 - rng.uniform(0, 0.5)))
     placements.append(Placement(floor, below, upright))
     lights, ambient = random_lights(rng)
     top = max(float(pose.position_m[2]) for pose in poses)
     camera = _camera(rng, tote, kind, top + 0.05, size_px[1] / size_px[0])
-    return Scene(items, tuple(placements), camera, lights, ambient, random_exposure(rng))
+    soft_px = float(np.exp(rng.uniform(np.log(1.5), np.log(24.0))))
+    exposure = random_exposure(rng)
+    return Scene(items, tuple(placements), camera, lights, ambient, exposure, soft_px)
+
+
+def film_of(scene: Scene, products: Sequence[Product]) -> list[float]:
+    """How much each item of a scene gleams as film does: bags most, paper and cloth not."""
+    chosen = (products[item] for item in scene.items)
+    return [
+        _FILM.get(product.family, _FILM_ELSEWHERE) * max(0.0, product.gloss - 0.3)
+        for product in chosen
+    ]

@@ -123,18 +123,49 @@ def tote_mesh(tote: Tote) -> Mesh:
     return make_mesh(points.reshape(-1, 3), faces, uv.reshape(-1, 2))
 
 
-def worn_plastic(rng: np.random.Generator, size_px: int = 256) -> UInt8Array:
-    """Nearly white plastic with dirt and scratches, to be tinted."""
+def worn_plastic(rng: np.random.Generator, colour: Float64Array) -> UInt8Array:
+    """Coloured plastic with dirt, scratches, handle holes and labels, (512, 512, 3) uint8.
+
+    Columns go around the tote; rows from the middle of the floor over the walls
+    to the outside.
+    """
+    size = 512
     coarse = rng.normal(size=(12, 12)).astype(np.float32)
-    dirt = cv2.resize(coarse, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
-    shade = 235 + dirt * rng.uniform(2, 9) + rng.normal(0, 2.5, (size_px, size_px))
-    image = np.repeat(np.clip(shade, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    for _ in range(int(rng.integers(0, 60))):
-        start = rng.integers(0, size_px, 2)
-        end = start + rng.integers(-30, 31, 2)
-        grey = int(rng.integers(190, 256))
-        cv2.line(image, start.tolist(), end.tolist(), (grey, grey, grey), 1, cv2.LINE_AA)
+    dirt = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    shade = 1 + dirt * rng.uniform(0.005, 0.05) + rng.normal(0, 0.01, (size, size))
+    image = np.clip(colour * 255 * shade[..., None], 0, 255).astype(np.uint8)
+    for _ in range(int(rng.integers(0, 80))):
+        start = rng.integers(0, size, 2)
+        end = start + rng.integers(-40, 41, 2)
+        paint = tuple(int(v) for v in np.clip(colour * 255 + rng.normal(0, 25), 0, 255))
+        cv2.line(image, start.tolist(), end.tolist(), paint, 1, cv2.LINE_AA)
+    if rng.random() < 0.4:
+        _holes(image, rng)
+    for _ in range(int(rng.choice((0, 0, 1, 2, 4)))):
+        _label(image, rng)
     return image
+
+
+def _holes(image: UInt8Array, rng: np.random.Generator) -> None:
+    """Handle openings in two opposite walls, or slots all around."""
+    size = image.shape[0]
+    row = int(size * rng.uniform(0.48, 0.56))
+    count = int(rng.choice((2, 2, 16, 32)))
+    half = (int(size * (0.05 if count == 2 else rng.uniform(0.006, 0.012))), int(size * 0.016))
+    for number in range(count):
+        middle = (int(size * (number + 0.5) / count), row)
+        cv2.ellipse(image, middle, half, 0, 0, 360, (12, 12, 14), -1, cv2.LINE_AA)
+
+
+def _label(image: UInt8Array, rng: np.random.Generator) -> None:
+    """A paper label with a barcode on a wall or the floor."""
+    size = image.shape[0]
+    x, y = int(rng.integers(0, size - 60)), int(rng.integers(int(0.15 * size), int(0.6 * size)))
+    wide, high = int(rng.integers(14, 44)), int(rng.integers(8, 30))
+    patch = image[y : y + high, x : x + wide]
+    patch[:] = rng.choice((250, 235, 200))
+    bars = np.repeat(rng.random(wide) < 0.5, 1)
+    patch[high // 4 : max(3 * high // 4, 1), bars] = 25
 
 
 _COLOURS = (
@@ -146,8 +177,7 @@ _COLOURS = (
 _COLOUR_ODDS = np.array((10, 6, 10, 8, 12, 8, 10, 8, 6, 5, 5, 4, 3, 5)) / 100.0
 
 
-def tote_colour(rng: np.random.Generator) -> tuple[float, float, float]:
-    """RGB of a tote: red, blue, grey, black, yellow, green, white, brown or orange."""
+def tote_colour(rng: np.random.Generator) -> Float64Array:
+    """RGB in [0, 1] of a tote: red, blue, grey, black, yellow, green, white, brown, orange."""
     base = np.array(_COLOURS[int(rng.choice(len(_COLOURS), p=_COLOUR_ODDS))])
-    shade = np.clip(base * rng.uniform(0.75, 1.25) + rng.normal(0, 0.03, 3), 0.02, 1.0)
-    return float(shade[0]), float(shade[1]), float(shade[2])
+    return np.clip(base * rng.uniform(0.75, 1.25) + rng.normal(0, 0.03, 3), 0.02, 1.0)

@@ -32,7 +32,14 @@ from robollm_core.synthetic.lens import expose
 from robollm_core.synthetic.products import SPLITS, Product, catalogue_seeds, make_product
 from robollm_core.synthetic.render import Int32Array, Renderer
 from robollm_core.synthetic.scans import load_scans
-from robollm_core.synthetic.scene import TOTE_INSTANCE, Kind, Scene, build_tote, make_stock
+from robollm_core.synthetic.scene import (
+    TOTE_INSTANCE,
+    Kind,
+    Scene,
+    build_tote,
+    film_of,
+    make_stock,
+)
 from robollm_core.types import BoolArray
 
 SUBSETS: Mapping[str, Kind] = {
@@ -208,10 +215,12 @@ def _make_run(run: _Run) -> list[_Picture]:
         for offset, number in enumerate(run.numbers):
             seed = run.first + offset
             scene = build_tote(np.random.default_rng(seed), stock, run.kind, IMAGE_HW)
-            rendering = renderer.render(scene.placements, scene.camera, scene.lights, scene.ambient)
+            rendering = renderer.render(
+                scene.placements, scene.camera, scene.lights, scene.ambient, scene.soft_px
+            )
             items = scene.placements[: len(scene.items)]
             full = [renderer.silhouette_px(placement, scene.camera) for placement in items]
-            jpeg, seen = expose(rendering, scene.exposure)
+            jpeg, seen = expose(rendering, scene.exposure, film_of(scene, stock.products))
             name = f"{run.split}-{number:06d}.jpg"
             (Path(run.folder) / name).write_bytes(jpeg)
             entries = annotate(scene, stock.products, seen, full, rendering.instances)

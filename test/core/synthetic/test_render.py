@@ -132,6 +132,18 @@ def test_shadows_darken_but_never_blacken():
     assert shaded.image_rgb[floor].max(axis=1).min() > 20
 
 
+def test_soft_shadows_differ_from_hard_ones_at_their_edge_only():
+    skins = [brick((0.8, 0.8, 0.02), (200, 200, 200)), brick((0.1, 0.1, 0.02))]
+    things = [at(0, 0, 0, -0.01, 0), at(1, 0, 0, 0.2, 1)]
+    lamp = Light((0.6, 0.0, 1.5), (-0.6, 0.0, -1.5))
+    with Renderer(skins, SIZE) as renderer:
+        hard = renderer.render(things, CAMERA, [lamp])
+        soft = renderer.render(things, CAMERA, [lamp], soft_px=4.0)
+    np.testing.assert_array_equal(hard.instances, soft.instances)
+    change = np.abs(hard.image_rgb.astype(int) - soft.image_rgb).max(axis=2)
+    assert 50 < np.count_nonzero(change > 15) < 0.08 * change.size
+
+
 def test_the_same_scene_gives_the_same_bytes():
     placement = at(0, 0.03, -0.05, 0.02, 7, turned(0.4))
     images = []

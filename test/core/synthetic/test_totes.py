@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from pycocotools.coco import COCO
 
 from robollm_core.errors import ConfigError, DatasetError, OutputError
 from robollm_core.synthetic import totes
-from robollm_core.synthetic.lens import Exposure, contact_shadow, expose
+from robollm_core.synthetic.lens import Exposure, expose
 from robollm_core.synthetic.products import SPLITS, make_product
 from robollm_core.synthetic.render import Rendering
 from robollm_core.synthetic.scene import TOTE_INSTANCE, Scene
@@ -252,8 +253,7 @@ def test_a_neutral_exposure_changes_little():
 @pytest.mark.parametrize("distortion", [-0.12, 0.15])
 def test_distortion_moves_masks_with_the_picture(distortion):
     setting = Exposure(occlusion=0, vignette=0, blur_px=0, noise=0, quality=98)
-    bent = Exposure(**{**{n: getattr(setting, n) for n in Exposure.__slots__},
-                       "distortion": distortion})  # fmt: skip
+    bent = replace(setting, distortion=distortion)
     jpeg, seen = expose(flat_rendering((480, 640)), bent)
     photo = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)
     red = (photo[..., 2].astype(int) - photo[..., 1]) > 110
@@ -262,10 +262,12 @@ def test_distortion_moves_masks_with_the_picture(distortion):
     assert both > 0.9
 
 
-def test_contact_shadow_is_where_something_stands_on_a_floor():
-    depth = np.full((120, 160), 1.0, np.float32)
-    depth[40:80, 60:100] = 0.9
-    hidden = contact_shadow(depth)
-    assert hidden[60, 104] > 0.2  # beside the block
-    assert hidden[60, 80] == 0  # on top of it
-    assert hidden[5, 5] < 0.02  # far away
+def test_automatic_exposure_lifts_a_dark_picture_part_of_the_way():
+    dark = flat_rendering()
+    dark = Rendering(dark.image_rgb // 8, dark.instances, dark.depth_m)
+    fixed = Exposure(occlusion=0, vignette=0, blur_px=0, noise=0, quality=98)
+    means = []
+    for setting in (fixed, replace(fixed, level=0.4)):
+        photo = cv2.imdecode(np.frombuffer(expose(dark, setting)[0], np.uint8), 1)
+        means.append(photo.mean() / 255)
+    assert means[0] * 1.5 < means[1] < 0.4
