@@ -115,7 +115,7 @@ def _state_shapes(model: onnx.ModelProto, outputs: tuple[Tensor, ...], *, free_b
 
 
 def store_half(model: onnx.ModelProto) -> int:
-    """Store large fp32 initialisers that lose nothing as fp16, each cast back in the graph.
+    """Store large fp32 constants that lose nothing as fp16, each cast back in the graph.
 
     Args:
         model: changed in place.
@@ -124,24 +124,41 @@ def store_half(model: onnx.ModelProto) -> int:
         How many were converted.
     """
     graph = model.graph
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or int(np.prod(tensor.dims)) < _LARGE:
-            continue
-        values = numpy_helper.to_array(tensor)
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if not np.array_equal(half.astype(np.float32), values):
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))
-        casts.append(
-            onnx.helper.make_node(
-                "Cast", [f"{name}.fp16"], [name], f"{name}.cast", to=onnx.TensorProto.FLOAT
-            )
-        )
-    # nodes must follow what they read: the casts read initialisers only
-    nodes = [*casts, *graph.node]
+    # nodes must follow what they read: casts of initialisers go first
+    nodes = [_halve(t, t.name) for t in graph.initializer if _fits_half(t)]
+    count = len(nodes)
+    for node in graph.node:
+        nodes.append(node)
+        tensor = _constant(node)
+        if tensor is not None and _fits_half(tensor):
+            nodes.append(_halve(tensor, node.output[0]))
+            node.output[0] = tensor.name
+            count += 1
+    nodes = [copy.deepcopy(node) for node in nodes]  # clearing the list empties its members
     del graph.node[:]
     graph.node.extend(nodes)
-    return len(casts)
+    return count
+
+
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The tensor inside a Constant node, to be changed in place; None for other nodes."""
+    if node.op_type != "Constant" or node.attribute[0].name != "value":
+        return None
+    tensor: onnx.TensorProto = node.attribute[0].t
+    return tensor
+
+
+def _fits_half(tensor: onnx.TensorProto) -> bool:
+    if tensor.data_type != onnx.TensorProto.FLOAT or int(np.prod(tensor.dims)) < _LARGE:
+        return False
+    values = numpy_helper.to_array(tensor)
+    with np.errstate(over="ignore"):
+        return np.array_equal(values.astype(np.float16).astype(np.float32), values)
+
+
+def _halve(tensor: onnx.TensorProto, name: str) -> onnx.NodeProto:
+    """Turn a tensor into its fp16 form in place; the node that gives `name` back in fp32."""
+    half = numpy_helper.to_array(tensor).astype(np.float16)
+    tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))
+    kind = onnx.TensorProto.FLOAT
+    return onnx.helper.make_node("Cast", [f"{name}.fp16"], [name], f"{name}.cast", to=kind)

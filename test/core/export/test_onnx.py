@@ -94,6 +94,20 @@ def test_only_what_fp16_holds_exactly_is_converted():
         assert found.dtype == expected.dtype
 
 
+def test_large_constants_inside_the_graph_are_converted_too():
+    class Corner(torch.nn.Module):
+        """Its triangle becomes a constant when it is traced."""
+
+        def forward(self, x):
+            return x @ torch.ones(64, 64).triu()
+
+    network = build_graph(Corner(), PLAN)
+    assert len(network) < 64 * 64 * 4
+    x = np.random.default_rng(0).standard_normal((3, 64)).astype(np.float32)
+    expected = np.cumsum(x.astype(np.float64), axis=1)
+    np.testing.assert_allclose(answers(network, x=x)[0], expected, atol=1e-4)
+
+
 def test_the_same_module_gives_the_same_bytes():
     rounded = round_weights(Affine())
     assert build_graph(rounded, PLAN) == build_graph(rounded, PLAN)
