@@ -46,7 +46,7 @@ SAME_ITEM_RATE = 0.4
 LEAST_CHANGE = 0.06
 """A damage is visible when it changes this share of the item's pixels."""
 
-_STOCK, _HELD_A_UNIT, _TOTES_A_UNIT = 12, 14, 1
+_STOCK, _HELD_A_UNIT = 12, 14
 _PICKS_A_LABEL = 3
 _TRAY_RATE = 0.3
 _LEAST_PX, _LEAST_VISIBLE = 400, 0.4
@@ -57,10 +57,21 @@ _TRIES = 6
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
+    """What one worker does in one go.
+
+    Attributes:
+        split, seed, number: which unit it is.
+        shelf: what its catalogue is made of.
+        stock, held: how many products it draws from, how many pictures on
+            gripper and tray it takes besides those of one tote.
+    """
+
     split: str
     seed: int
     number: int
     shelf: tuple[Source, ...]
+    stock: int
+    held: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,7 @@ class _Goods:
 
 
 def _goods(unit: _Unit, rng: np.random.Generator) -> _Goods:
-    order = rng.permutation(len(unit.shelf))[:_STOCK]
+    order = rng.permutation(len(unit.shelf))[: unit.stock]
     whole = [fetch(unit.shelf[int(number)]) for number in order]
     products = list(whole)
     twin: dict[int, int] = {}
@@ -210,12 +221,10 @@ def _work(unit: _Unit) -> list[_Picture]:
     rng = np.random.default_rng([unit.seed, SPLITS.index(unit.split), unit.number, 0xDEF])
     goods = _goods(unit, rng)
     stock = make_stock(rng, goods.products)
-    made: list[_Picture] = []
     with Renderer(stock.skins, _TOTE_PX) as renderer:
-        for _ in range(_TOTES_A_UNIT):
-            made += _in_tote(goods, stock, renderer, rng)
+        made = _in_tote(goods, stock, renderer, rng)
     with Studio(goods.products, _HELD_PX) as studio:
-        for _ in range(_HELD_A_UNIT):
+        for _ in range(unit.held):
             tries = (_held(goods, studio, rng) for _ in range(_TRIES))
             made += list(islice((one for one in tries if one is not None), 1))
     return [made[int(number)] for number in rng.permutation(len(made))]
@@ -225,7 +234,8 @@ def _write_split(
     root: Path, seed: int, split: str, images: int, jobs: int, meshes: Path | None
 ) -> None:
     shelf = sources(split, seed, max(60, images // 4), meshes)
-    units = [_Unit(split, seed, number, shelf) for number in range(images + 5)]
+    sizes = (_STOCK, _HELD_A_UNIT)
+    units = [_Unit(split, seed, number, shelf, *sizes) for number in range(images + 5)]
     made = chain.from_iterable(in_order(_work, units, jobs))
     names: list[str] = []
     bar = tqdm(islice(made, images), f"{split} defects", images, unit="image")

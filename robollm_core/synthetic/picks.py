@@ -62,12 +62,15 @@ class _Unit:
     Attributes:
         split, seed, number: which unit it is.
         shelf: what its catalogue is made of.
+        stock, totes: how many products it draws from, how many totes it fills.
     """
 
     split: str
     seed: int
     number: int
     shelf: tuple[Source, ...]
+    stock: int
+    totes: int
 
     def rng(self) -> np.random.Generator:
         """A generator that no other unit has."""
@@ -86,7 +89,7 @@ class _Pick:
 
 def _stock(unit: _Unit, rng: np.random.Generator) -> Stock:
     """A stock with look-alikes: neighbours of the catalogue stay together."""
-    count = min(_STOCK, len(unit.shelf))
+    count = min(unit.stock, len(unit.shelf))
     starts = rng.permutation(len(unit.shelf))
     chosen: dict[Source, None] = {}
     for start in starts:
@@ -164,7 +167,7 @@ def _work(unit: _Unit) -> list[_Pick]:
     stock = _stock(unit, rng)
     picks: list[_Pick] = []
     with Studio(stock.products, _HELD_PX) as studio, Renderer(stock.skins, _TOTE_PX) as renderer:
-        for _ in range(_TOTES_A_UNIT):
+        for _ in range(unit.totes):
             picks += _tote_picks(stock, renderer, studio, rng)
     return picks
 
@@ -241,7 +244,8 @@ def _write_split(
             write_files(root, files)
             bar.update()
     # a unit without one visible item is possible, twenty in a row are not
-    units = [_Unit(split, seed, number, shelf) for number in range(picks + 20)]
+    sizes = (_STOCK, _TOTES_A_UNIT)
+    units = [_Unit(split, seed, number, shelf, *sizes) for number in range(picks + 20)]
     made = chain.from_iterable(in_order(_work, units, jobs))
     names: list[str] = []
     items: dict[str, None] = {}
