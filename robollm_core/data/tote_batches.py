@@ -77,7 +77,7 @@ def augment(
     wide_high = size_hw[::-1]
     view = cv2.warpAffine(np.asarray(image), matrix, wide_high, flags=cv2.INTER_LINEAR)
     map_ = cv2.warpAffine(np.asarray(labels), matrix, wide_high, flags=cv2.INTER_NEAREST)
-    return plain_sample(relight(view, rng), map_)
+    return plain_sample(relight(np.asarray(view, np.uint8), rng), np.asarray(map_, np.uint8))
 
 
 def _placement(

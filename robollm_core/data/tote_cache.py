@@ -5,9 +5,10 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -91,8 +92,10 @@ def _fingerprint(totes: Sequence[ToteImage], input_hw: tuple[int, int]) -> str:
 
 def _build(totes: Sequence[ToteImage], input_hw: tuple[int, int], part: Path, name: str) -> None:
     shape = (len(totes), *input_hw)
-    images = np.lib.format.open_memmap(part / "images.npy", "w+", np.uint8, (*shape, 3))
-    labels = np.lib.format.open_memmap(part / "labels.npy", "w+", np.uint8, shape)
+    # NumPy's own annotations leave this function out
+    create: Callable[..., np.memmap[Any, np.dtype[np.uint8]]] = np.lib.format.open_memmap
+    images = create(part / "images.npy", "w+", np.uint8, (*shape, 3))
+    labels = create(part / "labels.npy", "w+", np.uint8, shape)
     for index, tote in enumerate(tqdm(totes, desc=f"cache {name}", unit="image")):
         box = Letterbox((tote.height, tote.width), input_hw)
         images[index] = letterbox(tote.read(), box)

@@ -144,12 +144,16 @@ def mask_targets(label_map: Tensor, boxes: Tensor, numbers: Tensor) -> Tensor:
     x, y = x.long().clamp(0, width - 1), y.long().clamp(0, height - 1)
     hit = label_map[y[:, :, None], x[:, None, :]] == numbers[:, None, None]
     cells = hit.float().unflatten(1, (MASK_SIZE, 2)).unflatten(3, (MASK_SIZE, 2)).mean((2, 4))
-    return (cells >= 0.5).float()
+    targets: Tensor = (cells >= 0.5).float()
+    return targets
 
 
 @MODELS.register_module()
 class StagedMaskRoIHead(CascadeRoIHead):  # type: ignore[misc]
     """mmdetection's cascade with mask heads at chosen stages."""
+
+    num_stages: int
+    mask_head: nn.ModuleList
 
     def __init__(self, mask_stages: list[int], **options: Any) -> None:
         """Build the cascade; stages not named get no mask head."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robollm_core.beit3.checkpoint import load_encoder, read_checkpoint
-from robollm_core.beit3.encoder import normalise
+from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.data.armbench_segmentation import ToteImage, read_split
 from robollm_core.data.tote_batches import ToteSample, draw_batch, plain_sample
 from robollm_core.data.tote_cache import open_cache
@@ -107,12 +107,14 @@ class SegmentationTask:
         held_out = held_out[: recipe.val_images]
         self.val = open_cache(held_out, recipe.input_hw, out / "cache", "val")
         torch.manual_seed(recipe.seed)
-        self.network: Any = detector.build_detector(recipe)
-        encoder = self.network.backbone.encoder
+        network = detector.build_detector(recipe)
+        self.network: Any = network  # mmdetection has no types
+        encoder = network.get_submodule("backbone.encoder")
+        assert isinstance(encoder, Encoder)
         if recipe.init:
             load_encoder(encoder, read_checkpoint(Path(recipe.init)))
-        self.module: nn.Module = Teacher(self.network, recipe.channels, recipe.finest_stride)
-        self.blocks = encoder.shape.depth
+        self.module = Teacher(network, recipe.channels, recipe.finest_stride)
+        self.blocks: int = encoder.shape.depth
 
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
         """Dense and RPN losses, and from `cascade_from` on those of the cascade."""
@@ -133,7 +135,7 @@ class SegmentationTask:
     def _dense(self, finest: Tensor, truths: Sequence[Any]) -> dict[str, Tensor]:
         instances = [truth.gt_instances for truth in truths]
         labels = torch.stack([truth.label_map for truth in truths])
-        found = self.module.dense(finest)
+        found: Tensor = self.module.dense(finest)
         targets = dense_targets(
             labels, [one.bboxes for one in instances], [one.numbers for one in instances]
         )
@@ -227,11 +229,12 @@ def _encode(mask: Any) -> dict[str, Any]:
 
 def _summed(losses: Mapping[str, Any]) -> dict[str, Tensor]:
     """Losses alone, those of several levels added up."""
-    return {
-        name: (sum(value) if isinstance(value, list) else value).sum()
-        for name, value in losses.items()
-        if "loss" in name
-    }
+    added = {}
+    for name, value in losses.items():
+        if "loss" in name:
+            levels: list[Tensor] = value if isinstance(value, list) else [value]
+            added[name] = torch.stack([level.sum() for level in levels]).sum()
+    return added
 
 
 def _short(name: str) -> str:
