@@ -157,8 +157,9 @@ def leaves() -> tuple[Leaf, ...]:
     """Every leaf of the tree, in the order of declaration."""
     found = []
     for branch in fields(Config):
-        for leaf in fields(branch.default_factory):  # type: ignore[arg-type,misc]
-            found.append(Leaf(f"{branch.name}.{leaf.name}", leaf.default, **leaf.metadata))
+        for leaf in fields(branch.default_factory):  # type: ignore[arg-type]
+            default: Any = leaf.default
+            found.append(Leaf(f"{branch.name}.{leaf.name}", default, **leaf.metadata))
     return tuple(found)
 
 
@@ -224,7 +225,8 @@ def check_leaf(leaf: Leaf, value: Any) -> Scalar:
         raise ConfigError(
             f"{leaf.name} must be one of {', '.join(leaf.choices)}, got {value!r}. {leaf.doc}"
         )
-    return value  # type: ignore[no-any-return]
+    checked: Scalar = value
+    return checked
 
 
 def load(path: Path | None = None, assignments: Iterable[str] = ()) -> Config:
