@@ -89,7 +89,10 @@ def test_without_a_val_of_its_own_train_gives_one(tmp_path, empty):
 def test_our_own_manifest_is_a_container_too(tmp_path, form):
     root = small_sets.write_picks(tmp_path)
     tree = {
-        "products": {"container_id": "T", "products": [{"product_id": "P13"}, {"product_id": "P12"}]},
+        "products": {
+            "container_id": "T",
+            "products": [{"product_id": "P13"}, {"product_id": "P12"}],
+        },
         "items": {"items": [{"item_id": "P13"}, {"item_id": "P12"}, {"item_id": "P13"}]},
         "mapping": {"P13": {}, "P12": {}},
     }[form]

@@ -81,7 +81,9 @@ def test_the_background_comes_in_grey():
     turned = Strength(turn=1, zoom=1, shift=0, shear=0, colour=0, damage=0, cutout=0)
     corners = []
     for seed in range(30):
-        result = augment(np.full((64, 64, 3), 250, np.uint8), 64, turned, np.random.default_rng(seed))
+        result = augment(
+            np.full((64, 64, 3), 250, np.uint8), 64, turned, np.random.default_rng(seed)
+        )
         corners.append(tuple(result[0, 0]))
     assert (GREY, GREY, GREY) in corners
 

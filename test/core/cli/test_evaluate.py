@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""The evaluate verb: its file, its sections, its provenance."""
+
+import hashlib
+import json
+import resource
+
+import pytest
+import small_sets
+import torch
+
+pytest.importorskip("onnx")
+
+from robollm_core.cli import main as command
+from robollm_core.cli.evaluate import machine, merge_section
+from robollm_core.defects.model import build_defects
+from robollm_core.errors import OutputError
+from robollm_core.images import CropSpec
+from robollm_core.training.checkpoint import save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifact")
+    settings = {"size": "tiny", "img_size": 32}
+    torch.manual_seed(0)
+    recipe = {"model": settings, "crop": CropSpec(32, "pad", True, 0.05).to_json()}
+    model = build_defects(settings).state_dict()
+    content = {"stage": "defects", "recipe": recipe, "model": model, "step": 1}
+    save_checkpoint(folder / "best.pt", content)
+    path = folder / "defects.onnx"
+    words = ["export", "defects", "--checkpoint", str(folder / "best.pt"), "--out", str(path)]
+    assert command.main(words) == 0
+    return path
+
+
+def test_the_section_joins_the_others_with_its_provenance(artifact, tmp_path, capsys):
+    data = small_sets.write_defects(tmp_path / "data")
+    (data / "synthetic-test.json").write_text(json.dumps({"seed": 7, "images": ["a", "b"]}))
+    report = tmp_path / "metrics.json"
+    report.write_text(json.dumps({"segmentation": {"mask_map50": {"value": 0.5}}}))
+    words = ["evaluate", "defects", "--artifact", str(artifact), "--data", str(data)]
+    assert command.main([*words, "--json", str(report), "--set", "runtime.threads=1"]) == 0
+    tree = json.loads(report.read_text())
+    assert tree["segmentation"] == {"mask_map50": {"value": 0.5}}
+    assert set(tree["defects"]["recall_at_fpr_10"]) == {"value", "n", "low", "high"}
+    facts = tree["defects"]["provenance"]
+    assert facts["artifact"]["sha256"] == hashlib.sha256(artifact.read_bytes()).hexdigest()
+    assert facts["data"] == {"split": "test", "synthetic": {"seed": 7}}
+    assert facts["machine"] == machine() and "cores" in facts["machine"]
+    assert facts["command"].startswith("robollm evaluate defects --artifact")
+    assert "--set runtime.threads=1" in facts["command"]
+    assert "defects.recall_at_fpr_10: " in capsys.readouterr().out
+
+
+def test_a_tampered_artifact_is_refused_and_nothing_written(artifact, tmp_path, capsys):
+    data = small_sets.write_defects(tmp_path / "data")
+    for name in ("defects.onnx", "defects.json"):
+        (tmp_path / name).write_bytes((artifact.parent / name).read_bytes())
+    with (tmp_path / "defects.onnx").open("ab") as file:
+        file.write(b"x")
+    report = tmp_path / "metrics.json"
+    words = ["evaluate", "defects", "--artifact", str(tmp_path / "defects.onnx")]
+    assert command.main([*words, "--data", str(data), "--json", str(report)]) == 2
+    assert "export" in capsys.readouterr().err  # the command that mends it
+    assert not report.exists()
+
+
+def test_a_section_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "new" / "m.json"
+    merge_section(path, "a", {"x": 1, "y": 2})
+    merge_section(path, "b", {"z": 3})
+    merge_section(path, "a", {"x": 9})
+    assert json.loads(path.read_text()) == {"a": {"x": 9}, "b": {"z": 3}}
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "3"])
+def test_a_file_that_is_no_object_is_left_alone(tmp_path, text):
+    path = tmp_path / "m.json"
+    path.write_text(text)
+    with pytest.raises(OutputError):
+        merge_section(path, "a", {})
+    assert path.read_text() == text
+
+
+def test_nan_never_reaches_the_file(tmp_path):
+    with pytest.raises(OutputError):
+        merge_section(tmp_path / "m.json", "a", {"x": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_old_figures(tmp_path):
+    path = tmp_path / "m.json"
+    merge_section(path, "a", {"x": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OutputError):
+            merge_section(path, "b", {"text": "x" * 5000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert json.loads(path.read_text()) == {"a": {"x": 1}}
+    assert [file.name for file in tmp_path.iterdir()] == ["m.json"]
