@@ -17,6 +17,7 @@ from robollm_core.cli.cell import add_config_arguments, build_stages, describe, 
 from robollm_core.cli.photo import Photo, perceive_photo
 from robollm_core.cli.processes import Program, private_domain
 from robollm_core.config import Config
+from robollm_core.data import rostypes
 from robollm_core.data.bag import BagReader, ImageEvent
 from robollm_core.data.files import write_file
 from robollm_core.data.recorded import Answer, read_answers
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     floor = _read_floor(bag)
     with BagReader(bag) as reader:
         images, truths = read_scenes(reader)
-        compressed = reader.image_topic.endswith("/compressed")
+        compressed = reader.image_type == rostypes.COMPRESSED
     transport = {"input.transport": "compressed" if compressed else "raw"}
     config = configuration.update(read_config(args, bag), transport)
     stages = build_stages(config)  # says what is missing before anything starts

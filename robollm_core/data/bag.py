@@ -48,12 +48,14 @@ class ImageEvent:
         log_ns: when it was recorded.
         stamp_ns: its header stamp.
         camera: its header's frame_id.
+        serialised: the message as it was recorded (CDR).
         decode: gives the frame; raises ImageError when the image is broken.
     """
 
     log_ns: int
     stamp_ns: int
     camera: str
+    serialised: bytes
     decode: Callable[[], Frame]
 
 
@@ -95,8 +97,8 @@ def _opened(path: Path) -> Iterator[AnyReader]:
 
 def _messages(
     reader: AnyReader, connections: Sequence[Connection], path: Path
-) -> Iterator[tuple[str, int, Any]]:
-    """(topic, log time, message) of each message; a broken one is a BagError."""
+) -> Iterator[tuple[str, int, Any, bytes]]:
+    """(topic, log time, message, its bytes) of each; a broken one is a BagError."""
     for msgtype in {connection.msgtype for connection in connections}:
         _check_definition(reader, msgtype, path)
     # rosbags reads an empty selection as "all of them"
@@ -109,7 +111,7 @@ def _messages(
             return
         except _BROKEN as error:
             raise BagError(f"{path} has a broken message: {_say(error)}.") from error
-        yield connection.topic, log_ns, message
+        yield connection.topic, log_ns, message, data
 
 
 def _check_definition(reader: AnyReader, msgtype: str, path: Path) -> None:
@@ -143,7 +145,8 @@ def read_topics(path: Path, topics: Mapping[str, str]) -> Iterator[tuple[str, in
                     f"{path}: topic {connection.topic} must be {topics[connection.topic]}, "
                     f"got {connection.msgtype}."
                 )
-        yield from _messages(reader, chosen, path)
+        for topic, log_ns, message, _ in _messages(reader, chosen, path):
+            yield topic, log_ns, message
 
 
 class BagReader:
@@ -152,6 +155,7 @@ class BagReader:
     Attributes:
         path: the bag, an .mcap or .db3 file or a rosbag2 folder.
         image_topic: the topic whose images are read.
+        image_type: its message type, known once it is open.
         frames: how many images it holds, known once it is open.
     """
 
@@ -164,10 +168,11 @@ class BagReader:
         """
         self.path = Path(path)
         self.image_topic = image_topic
+        self.image_type = ""
         self.frames = 0
         self._open = ExitStack()
         self._reader: AnyReader | None = None
-        self._makers: dict[str, Callable[[int, Any], Event]] = {}
+        self._makers: dict[str, Callable[[int, Any, bytes], Event]] = {}
 
     def __enter__(self) -> "BagReader":
         """Open the bag and choose its topics.
@@ -205,8 +210,8 @@ class BagReader:
         assert self._reader is not None, "the bag is not open"
         chosen = [c for c in self._reader.connections if c.topic in self._makers]
         made = (
-            self._makers[topic](log_ns, message)
-            for topic, log_ns, message in _messages(self._reader, chosen, self.path)
+            self._makers[topic](log_ns, message, data)
+            for topic, log_ns, message, data in _messages(self._reader, chosen, self.path)
         )
         for _, instant in itertools.groupby(made, key=lambda event: event.log_ns):
             yield from sorted(instant, key=lambda event: _RANK[type(event)])
@@ -223,6 +228,7 @@ class BagReader:
         if not self.frames:
             raise BagError(f"{self.path} holds no image on its topic {wanted}.")
         self.image_topic = wanted
+        self.image_type = next(c.msgtype for c in images if c.topic == wanted)
         self._makers = {wanted: _image_event}
         for connection in reader.connections:
             if connection.msgtype == rostypes.STRING:
@@ -245,7 +251,7 @@ def _say(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _image_event(log_ns: int, message: Any) -> ImageEvent:
+def _image_event(log_ns: int, message: Any, data: bytes) -> ImageEvent:
     stamp, camera = rostypes.stamp_ns(message), str(message.header.frame_id)
 
     def decode() -> Frame:
@@ -258,14 +264,14 @@ def _image_event(log_ns: int, message: Any) -> ImageEvent:
             pixels = decode_image(np.asarray(message.data).tobytes(), f"the image at {stamp} ns")
         return Frame(pixels, stamp, camera)
 
-    return ImageEvent(log_ns, stamp, camera, decode)
+    return ImageEvent(log_ns, stamp, camera, bytes(data), decode)
 
 
-def _manifest_event(log_ns: int, message: Any) -> ManifestEvent:
+def _manifest_event(log_ns: int, message: Any, _: bytes) -> ManifestEvent:
     return ManifestEvent(log_ns, str(message.data))
 
 
-def _truth_event(log_ns: int, message: Any) -> TruthEvent:
+def _truth_event(log_ns: int, message: Any, _: bytes) -> TruthEvent:
     try:
         tree = json.loads(message.data)
     except ValueError as error:

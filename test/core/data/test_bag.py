@@ -30,12 +30,16 @@ def test_events_come_in_order_with_verbatim_headers(tmp_path, raw):
     with BagReader(path) as bag:
         assert bag.frames == 3
         assert bag.image_topic.startswith("/tote_camera/image")
+        assert bag.image_type == (rostypes.IMAGE if raw else rostypes.COMPRESSED)
         events = list(bag.events())
     assert [type(event) for event in events] == [ManifestEvent] + [ImageEvent, TruthEvent] * 3
     assert json.loads(events[0].text)["container_id"] == "T-1"
     for index, event in enumerate(events[1::2]):
         stamp = (index + 2) * 10**9 + index
         assert (event.stamp_ns, event.log_ns, event.camera) == (stamp, stamp, "tote_camera")
+        kind = rostypes.IMAGE if raw else rostypes.COMPRESSED
+        again = rostypes.typestore().deserialize_cdr(event.serialised, kind)
+        assert rostypes.stamp_ns(again) == stamp
         frame = event.decode()
         assert (frame.stamp_ns, frame.camera) == (stamp, "tote_camera")
         difference = np.abs(frame.image_rgb.astype(int) - draw_tote(index))
