@@ -88,7 +88,8 @@ def shared(folder: str, pattern: str) -> list[tuple[str, list[str]]]:
     """
     groups: dict[str, list[str]] = {}
     for path in sorted(Path(folder).glob(pattern)):
-        if path.is_file() and "__pycache__" not in path.parts:
+        hidden = "__pycache__" in path.parts or path.name.startswith(".")
+        if path.is_file() and not hidden:
             groups.setdefault(str(SHARE / path.parent), []).append(str(path))
     return sorted(groups.items())
 

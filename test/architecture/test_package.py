@@ -70,7 +70,7 @@ def test_ament_index_knows_the_package(prefix: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["launch", "config", "models"])
 def test_share_holds_every_file(prefix: Path, folder: str) -> None:
-    wanted = {n for n in beneath(ROOT / folder) if "__pycache__" not in n and ".part" not in n}
+    wanted = {n for n in beneath(ROOT / folder) if "__pycache__" not in n and "/." not in f"/{n}"}
     assert wanted, f"{folder}/ is empty"
     assert beneath(prefix / "share/robollm" / folder) == wanted
 
@@ -150,9 +150,11 @@ def test_core_brings_its_data_files(prefix: Path) -> None:
     assert kept <= beneath(core)
 
 
-def test_models_fit_into_forty_megabytes(prefix: Path) -> None:
-    models = (prefix / "share/robollm/models").rglob("*")
-    assert sum(p.stat().st_size for p in models if p.is_file()) <= 40_000_000
+@pytest.mark.parametrize(("folder", "megabytes"), [("tiny", 40), ("sample", 25)])
+def test_what_ships_stays_small(prefix: Path, folder: str, megabytes: int) -> None:
+    shipped = [p for p in (prefix / "share/robollm/models" / folder).rglob("*") if p.is_file()]
+    assert shipped
+    assert sum(path.stat().st_size for path in shipped) <= megabytes * 1_000_000
 
 
 def test_wheel_is_a_sound_archive(prefix: Path) -> None:
