@@ -57,7 +57,7 @@ def random_exposure(rng: np.random.Generator) -> Exposure:
     warm = rng.normal(0, 0.06)
     moving = rng.random() < 0.15
     return Exposure(
-        occlusion=rng.uniform(0.4, 1.0),
+        occlusion=rng.uniform(0.1, 0.7),
         level=rng.uniform(0.24, 0.44),
         gain=float(np.exp(rng.normal(0.0, 0.12))),
         white=(1 + warm, 1 + rng.normal(0, 0.02), 1 - warm),

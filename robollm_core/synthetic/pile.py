@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from robollm_core.synthetic.backend import load_mujoco
 from robollm_core.synthetic.meshes import Float64Array
 from robollm_core.synthetic.products import Product
-from robollm_core.synthetic.render import load_mujoco
 from robollm_core.synthetic.tote import Tote
 
 _STEP_SECS = 0.005

@@ -7,19 +7,16 @@ them, so that a stock of products serves many scenes. It knows nothing of
 physics. With a GPU it draws through EGL, else through OSMesa on the processor.
 """
 
-import importlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from robollm_core.errors import DependencyError, ShapeError
+from robollm_core.errors import ShapeError
+from robollm_core.synthetic.backend import load_mujoco
 from robollm_core.synthetic.meshes import Float32Array, Float64Array, Mesh
 from robollm_core.synthetic.shading import soften
 from robollm_core.types import UInt8Array
@@ -29,32 +26,6 @@ Rgb = tuple[float, float, float]
 
 _NEAR_M, _FAR_M = 0.05, 8.0
 _MAX_PLACED = 400
-
-
-@cache
-def load_mujoco() -> ModuleType:
-    """Import MuJoCo with an off-screen backend chosen; MUJOCO_GL overrides the choice.
-
-    Raises:
-        DependencyError: If MuJoCo or the graphics library it draws with is missing.
-    """
-    has_gpu = Path("/dev/nvidia0").exists() or bool(list(Path("/dev").glob("dri/renderD*")))
-    os.environ.setdefault("MUJOCO_GL", "egl" if has_gpu else "osmesa")
-    backend = os.environ["MUJOCO_GL"]
-    os.environ.setdefault("PYOPENGL_PLATFORM", backend)
-    # one worker process a core is faster than many threads a worker, and as exact
-    os.environ.setdefault("LP_NUM_THREADS", "0")
-    try:
-        return importlib.import_module("mujoco")
-    except ModuleNotFoundError as error:
-        raise DependencyError(
-            f"The simulator needs {error.name}: run `pip install mujoco`."
-        ) from error
-    except (AttributeError, ImportError, OSError, RuntimeError) as error:
-        raise DependencyError(
-            f"MuJoCo cannot draw with MUJOCO_GL={backend} ({error}). On a machine without a GPU "
-            "run `apt-get install libosmesa6` and leave MUJOCO_GL unset."
-        ) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)

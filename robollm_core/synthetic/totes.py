@@ -54,6 +54,7 @@ CATEGORIES = (
 IMAGE_HW = (480, 640)
 MIN_VISIBLE_PX, MIN_VISIBLE_FRACTION = 30, 0.05
 _RUN_IMAGES, _RUN_PRODUCTS = 24, 48
+_SHADOW_PX = 512  # shadows are softened afterwards; a finer map would only cost time
 _SPLIT_SPAN, _SUBSET_SPAN, _SEED_SPAN = 1 << 44, 1 << 42, 1 << 20
 
 
@@ -211,7 +212,7 @@ def _make_run(run: _Run) -> list[_Picture]:
     started = time.process_time()
     stock = make_stock(np.random.default_rng([run.first, 4]), _stock_products(run))
     pictures = []
-    with Renderer(stock.skins, IMAGE_HW) as renderer:
+    with Renderer(stock.skins, IMAGE_HW, _SHADOW_PX) as renderer:
         for offset, number in enumerate(run.numbers):
             seed = run.first + offset
             scene = build_tote(np.random.default_rng(seed), stock, run.kind, IMAGE_HW)

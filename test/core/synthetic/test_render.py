@@ -4,11 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from robollm_core.errors import DependencyError, ShapeError
-from robollm_core.synthetic import render
+from robollm_core.errors import ShapeError
 from robollm_core.synthetic.meshes import cube_grid, make_mesh
 from robollm_core.synthetic.products import make_catalogue
-from robollm_core.synthetic.render import Camera, Light, Placement, Renderer, Skin, load_mujoco
+from robollm_core.synthetic.render import Camera, Light, Placement, Renderer, Skin
 from robollm_core.synthetic.scene import TOTE_INSTANCE, build_tote, make_stock
 
 SIZE = (120, 160)
@@ -164,12 +163,3 @@ def test_bad_skins_are_refused():
 def test_too_many_placements_are_refused():
     with Renderer([brick()], SIZE) as renderer, pytest.raises(ShapeError, match="400"):
         renderer.render([at(0, 0, 0, 0, 0)] * 401, CAMERA, [LAMP])
-
-
-def test_a_missing_graphics_library_names_the_package(monkeypatch):
-    def broken(name):
-        raise AttributeError("'NoneType' object has no attribute 'glGetError'")
-
-    monkeypatch.setattr(render.importlib, "import_module", broken)
-    with pytest.raises(DependencyError, match="libosmesa6"):
-        load_mujoco.__wrapped__()

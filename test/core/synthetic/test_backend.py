@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from robollm_core.errors import DependencyError
+from robollm_core.synthetic import backend
+
+
+def test_a_missing_graphics_library_names_the_package(monkeypatch):
+    def broken(name):
+        raise AttributeError("'NoneType' object has no attribute 'glGetError'")
+
+    monkeypatch.setattr(backend.importlib, "import_module", broken)
+    with pytest.raises(DependencyError, match="libosmesa6"):
+        backend.load_mujoco.__wrapped__()
+
+
+def test_a_missing_mujoco_names_the_install(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'mujoco'", name="mujoco")
+
+    monkeypatch.setattr(backend.importlib, "import_module", missing)
+    with pytest.raises(DependencyError, match="pip install mujoco"):
+        backend.load_mujoco.__wrapped__()
+
+
+def test_the_chosen_backend_is_left_alone(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.setattr(backend.importlib, "import_module", lambda name: backend)
+    assert backend.load_mujoco.__wrapped__() is backend
+    assert backend.os.environ["MUJOCO_GL"] == "glfw"
