@@ -7,6 +7,7 @@ mmengine configuration is generated, so no second description of the network
 exists.
 """
 
+import contextlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -388,5 +389,6 @@ def dump_config(design: DetectorDesign, path: Path) -> None:
         part.write_text(detector_config(design).pretty_text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise OutputError(f"cannot write the configuration {path}: {error}") from error

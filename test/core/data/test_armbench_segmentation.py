@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+import copy
+import json
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from robollm_core.data.armbench_segmentation import decode_runs, read_coco, read_split, subsets
+from robollm_core.errors import DatasetError, ImageError
+
+MASK = np.zeros((12, 16), bool)
+MASK[3:9, 4:11] = True
+MASK[5, 6] = False
+
+
+def compressed(mask):
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+
+
+def runs_of(mask):
+    """Run lengths by hand, column by column, starting with background."""
+    runs, last = [0], False
+    for value in mask.T.ravel():
+        if value != last:
+            runs.append(0)
+            last = value
+        runs[-1] += 1
+    return runs
+
+
+@pytest.fixture
+def tree():
+    segmentation = compressed(MASK)
+    return {
+        "images": [
+            {"id": 7, "file_name": "a.png", "width": 16, "height": 12},
+            {"id": 8, "file_name": "b.png", "width": 16, "height": 12},
+        ],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 7,
+                "category_id": 1,
+                "segmentation": segmentation,
+                "item_id": "X",
+            },
+            {"id": 2, "image_id": 7, "category_id": 2, "segmentation": segmentation},
+        ],
+        "categories": [{"id": 1, "name": "Object"}, {"id": 2, "name": "Tote"}],
+    }
+
+
+@pytest.fixture
+def root(tmp_path, tree):
+    folder = tmp_path / "mix-object-tote"
+    (folder / "images").mkdir(parents=True)
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(folder / "images" / name), np.zeros((12, 16, 3), np.uint8))
+    (folder / "val.json").write_text(json.dumps(tree))
+    return tmp_path
+
+
+def read(root, tree):
+    file = root / "mix-object-tote" / "val.json"
+    file.write_text(json.dumps(tree))
+    return read_split(root, "val")
+
+
+def test_reads_instances_of_the_object_class(root):
+    first, second = read_split(root, "val")
+    assert first.path.name == "a.png"
+    assert (first.height, first.width) == (12, 16)
+    assert len(first.truths) == 1
+    assert first.truths[0].item_id == "X"
+    assert np.array_equal(first.truths[0].mask(), MASK)
+    assert second.truths == ()
+    assert first.read().shape == (12, 16, 3)
+    assert subsets(root, "val") == ("mix-object-tote",)
+
+
+def test_all_three_forms_of_a_mask_mean_the_same(root, tree):
+    box = np.zeros((12, 16), bool)
+    box[2:8, 3:10] = True
+    polygon = [[3, 2, 10, 2, 10, 8, 3, 8]]
+    for form in (compressed(box), {"size": [12, 16], "counts": runs_of(box)}, polygon):
+        tree["annotations"][0]["segmentation"] = form
+        assert np.array_equal(read(root, tree)[0].truths[0].mask(), box)
+
+
+def test_run_lengths_equal_those_counted_by_hand():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = rng.random((40, 50)) < rng.random()
+        assert decode_runs(compressed(mask)["counts"].encode()) == runs_of(mask)
+
+
+def bad(path, value):
+    def change(tree):
+        node = tree
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (bad(["images", 0, "id"], 8), "twice"),
+        (bad(["images", 0, "height"], 0), "height"),
+        (bad(["images", 0, "height"], "12"), "height"),
+        (bad(["images", 0, "file_name"], "../../a.png"), "leaves its folder"),
+        (bad(["images", 0, "file_name"], "/etc/passwd"), "leaves its folder"),
+        (bad(["images", 0, "file_name"], "c.png"), "no "),
+        (bad(["annotations", 0, "image_id"], 99), "99"),
+        (bad(["annotations", 0, "category_id"], 5), "category"),
+        (bad(["annotations", 0, "segmentation"], None), "mask"),
+        (bad(["annotations", 0, "segmentation"], [[1, 2, 3, 4]]), "three points"),
+        (bad(["annotations", 0, "segmentation"], [[1, 2, 3, 4, float("nan"), 5]]), "mask"),
+        (bad(["annotations", 0, "segmentation", "size"], [16, 12]), "size"),
+        (bad(["annotations", 0, "segmentation", "counts"], "zz"), "mask"),
+        (bad(["annotations", 0, "segmentation", "counts"], ""), "cover"),
+        (bad(["annotations", 0, "segmentation", "counts"], [5, 500]), "cover"),
+        (bad(["annotations", 0, "segmentation", "counts"], [200, -8]), "cover"),
+        (bad(["categories"], [{"id": 1, "name": "Tote"}]), "category"),
+        (bad(["images"], {}), "images"),
+        (bad(["annotations"], [1]), "annotations"),
+    ],
+)
+def test_what_does_not_fit_is_refused(root, tree, change, says):
+    tree = copy.deepcopy(tree)
+    change(tree)
+    with pytest.raises(DatasetError, match=says):
+        read(root, tree)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+def test_what_is_not_coco_json_is_refused(tmp_path, text):
+    file = tmp_path / "annotations.json"
+    file.write_text(text)
+    with pytest.raises(DatasetError, match="annotations.json"):
+        read_coco(file, tmp_path)
+
+
+def test_a_missing_split_names_the_layout(root):
+    with pytest.raises(DatasetError, match="robollm synth"):
+        read_split(root, "test")
+
+
+def test_an_image_of_another_size_or_damaged_is_refused(root):
+    tote = read_split(root, "val")[0]
+    cv2.imwrite(str(tote.path), np.zeros((10, 16, 3), np.uint8))
+    with pytest.raises(DatasetError, match="16x10"):
+        tote.read()
+    tote.path.write_bytes(tote.path.read_bytes()[:30])
+    with pytest.raises(ImageError):
+        tote.read()

@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: 2026 The robollm authors
+# SPDX-License-Identifier: Apache-2.0
+"""Real steps of the real detector, small enough for seconds."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+pytest.importorskip("mmdet", reason="needs mmdetection; install extra [train]")
+
+from robollm_core.errors import CheckpointError, ConfigError, DatasetError
+from robollm_core.segmentation.deploy import load_graph
+from robollm_core.training.checkpoint import load_checkpoint
+from robollm_core.training.segmentation import (
+    SegmentationRecipe,
+    SegmentationTask,
+    dump_config,
+    train,
+)
+
+RECIPE = {
+    "seed": 3,
+    "steps": 4,
+    "rate": 1e-3,
+    "threads": 0,
+    "validate_every": 0.5,
+    "batch": 2,
+    "train_height": 64,
+    "train_width": 96,
+    "full_from": 0.9,
+    "cascade_from": 0.4,
+    "val_images": 2,
+    "input_height": 96,
+    "input_width": 128,
+    "channels": 16,
+    "finest_stride": 8,
+    "anchor_scale": 4.0,
+    "rpn_pre": 50,
+    "proposals": 20,
+    "roi_samples": 1,
+    "head_width": 32,
+    "mask_width": 8,
+    "mask_convs": 1,
+    "mask_all_stages": False,
+    "detections": 20,
+    "train_proposals": 20,
+    "train_rois": 16,
+    "train_anchors": 32,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Bright rectangles on a dark floor; one image without any."""
+    root = tmp_path_factory.mktemp("totes")
+    folder = root / "mix-object-tote"
+    (folder / "images").mkdir(parents=True)
+    for split, count in (("train", 5), ("val", 2)):
+        rng = np.random.default_rng(count)
+        tree = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "Object"}]}
+        for number in range(count):
+            image, name = np.full((96, 128, 3), 30, np.uint8), f"{split}{number}.png"
+            tree["images"].append({"id": number, "file_name": name, "width": 128, "height": 96})
+            for _ in range(0 if number == 4 else 3):
+                mask = np.zeros((96, 128), np.uint8, order="F")
+                x, y = int(rng.integers(0, 90)), int(rng.integers(0, 60))
+                mask[y : y + 30, x : x + 36] = 1
+                image[mask > 0] = rng.integers(80, 255, 3)
+                rle = coco_mask.encode(mask)
+                segmentation = {"size": [96, 128], "counts": rle["counts"].decode()}
+                entry = {"id": len(tree["annotations"]) + 1, "image_id": number, "category_id": 1}
+                tree["annotations"].append({**entry, "segmentation": segmentation})
+            cv2.imwrite(str(folder / "images" / name), image)
+        (folder / f"{split}.json").write_text(json.dumps(tree))
+    return root
+
+
+def test_a_run_ends_in_a_checkpoint_the_graph_is_built_from(data, tmp_path):
+    best = train(RECIPE, data, tmp_path, resume=False, minutes=None)
+    content = torch.load(best, weights_only=True)
+    assert content["stage"] == "segmentation"
+    assert content["recipe"]["channels"] == 16
+    assert not [name for name in content["model"] if "dense" in name]
+    log = (tmp_path / "log.csv").read_text()
+    assert "foreground" in log
+    assert "s2.mask" in log
+    assert "val_mask_ap50" in log
+    with torch.inference_mode():
+        out = load_graph(best)(torch.zeros(1, 96, 128, 3, dtype=torch.uint8))
+    assert out[0].shape == (1, 20, 4)
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(data, tmp_path, monkeypatch):
+    train(RECIPE, data, tmp_path / "whole", resume=False, minutes=None)
+    calls = []
+
+    def break_off(self, step, done, inner=SegmentationTask.loss):
+        calls.append(step)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return inner(self, step, done)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SegmentationTask, "loss", break_off)
+        train(RECIPE, data, tmp_path / "broken", resume=False, minutes=None)
+    train(RECIPE, data, tmp_path / "broken", resume=True, minutes=None)
+    whole, broken = (
+        load_checkpoint(tmp_path / name / "last.pt", "segmentation") for name in ("whole", "broken")
+    )
+    assert whole["step"] == broken["step"] == 4
+    for name, tensor in whole["model"].items():
+        assert torch.allclose(tensor, broken["model"][name], atol=1e-5), name
+
+
+def test_the_cascade_learns_only_from_its_phase_on(data, tmp_path):
+    task = SegmentationTask(SegmentationRecipe(**RECIPE), data, tmp_path)
+    early, late = task.loss(0, 0.0)[1], task.loss(0, 0.5)[1]
+    assert not [name for name in early if name.startswith("s")]
+    assert {"s0.cls", "s1.bbox", "s2.mask"} <= set(late)
+    assert {"foreground", "boundary", "offset", "rpn_cls"} <= set(early) & set(late)
+
+
+def test_steps_make_the_loss_smaller(data, tmp_path):
+    task = SegmentationTask(SegmentationRecipe(**RECIPE), data, tmp_path)
+    optimizer = torch.optim.AdamW(task.module.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(12):
+        torch.manual_seed(0)  # the samplers draw the same anchors and RoIs
+        loss, _ = task.loss(0, 0.5)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_encoder_starts_from_a_checkpoint_of_another_grid(data, tmp_path):
+    from robollm_core.beit3.build import tiny
+
+    torch.manual_seed(9)
+    other = tiny(128)
+    weights = {f"encoder.{name}": value for name, value in other.state_dict().items()}
+    path = tmp_path / "best.pt"
+    torch.save({"format": 1, "stage": "identification", "recipe": {}, "model": weights}, path)
+    recipe = SegmentationRecipe(**RECIPE, init=str(path))
+    task = SegmentationTask(recipe, data, tmp_path)
+    mine = task.network.backbone.encoder
+    assert torch.equal(mine.blocks[3].ffn.fc1.weight, other.blocks[3].ffn.fc1.weight)
+    assert mine.positions.shape == (1, 1 + 6 * 8, 256)
+
+
+def test_what_does_not_fit_is_refused(data, tmp_path):
+    with pytest.raises(ConfigError, match="chanels"):
+        train({**RECIPE, "chanels": 3}, data, tmp_path, resume=False, minutes=None)
+    with pytest.raises(ConfigError, match="multiples of 32"):
+        train({**RECIPE, "train_width": 50}, data, tmp_path, resume=False, minutes=None)
+    with pytest.raises(DatasetError, match="train.json"):
+        train(RECIPE, tmp_path, tmp_path, resume=False, minutes=None)
+    with pytest.raises(CheckpointError):
+        train({**RECIPE, "init": "nowhere.pt"}, data, tmp_path, resume=False, minutes=None)
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_the_config_of_the_shipped_recipe_can_be_dumped(tmp_path):
+    from pathlib import Path
+
+    from robollm_core.training.recipe import load_recipe
+
+    root = Path(__file__).resolve().parents[3]
+    recipe = load_recipe(root / "config" / "recipes" / "segmentation_tiny.yaml")
+    dump_config(recipe, tmp_path / "tiny.py")
+    assert "CascadeRCNN" in (tmp_path / "tiny.py").read_text()
