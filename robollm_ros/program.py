@@ -29,6 +29,7 @@ EXIT_REFUSED = 2
 PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 """The variable that Fast DDS 2.14 reads; it ignores FASTDDS_DEFAULT_PROFILES_FILE."""
 _TICK_S = 0.1
+_PATIENCE = 2
 
 
 def run(body: Callable[[threading.Event], int], arguments: Sequence[str] | None = None) -> int:
@@ -116,10 +117,16 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
+    asked: list[int] = []
+
     def ask(number: int, _frame: FrameType | None) -> None:
         stop.set()
-        # whoever asks twice does not want to wait for a model to load
-        signal.signal(number, signal.SIG_DFL)
+        asked.append(number)
+        # Ctrl-C under ros2 launch comes twice, from the terminal and from launch; whoever asks a
+        # third time does not want to wait for a model to load
+        if len(asked) == _PATIENCE:
+            for each in before:
+                signal.signal(each, signal.SIG_DFL)
 
     for number in before:
         signal.signal(number, ask)
