@@ -127,7 +127,9 @@ class IdentificationTask:
         disguises = [self._disguise(rng) for _ in items]
         images = self._images(views, references, disguises, rng)
         features = self._features(images, done)
-        return self._objective(features, items, views, disguises)
+        # the heads and the loss are cheap, and bfloat16 would round their logits to 1/16
+        with torch.autocast(features.device.type, enabled=False):
+            return self._objective(features.float(), items, views, disguises)
 
     def _disguise(self, rng: np.random.Generator) -> Disguise:
         return draw_disguise(rng) if rng.random() < self.recipe.disguise else NO_DISGUISE
@@ -169,7 +171,7 @@ class IdentificationTask:
         device = features.device
         number = torch.arange(len(items), device=device)
         count = int(present.sum())
-        embedding = self.network.embed(features).float()
+        embedding = self.network.embed(features)
         query, reference = embedding[:count], embedding[count:]
         query_items = number.repeat_interleave(present.sum(1).to(device))
         reference_items = number.repeat_interleave(self.recipe.references)

@@ -61,6 +61,15 @@ def test_identification_trains_and_its_network_can_be_built(picks, tmp_path, kee
     assert (tmp_path / "log.csv").read_text().count("single") == 4
 
 
+def test_logits_keep_full_precision_under_bfloat16(picks, tmp_path):
+    identification.train({**PICKS, "bf16": True}, picks, tmp_path)
+    rows = (line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines())
+    losses = torch.tensor([float(row[3]) for row in rows if row[2] in ("single", "fused")])
+    assert len(losses) == 8
+    # a loss of bfloat16 logits is a bfloat16 number; eight of ours are not by chance
+    assert not torch.equal(losses, losses.bfloat16().float())
+
+
 def test_identification_resumes_to_the_identical_state(picks, tmp_path):
     recipe = {**PICKS, "workers": 2, "keep_patches": 0.5, "full_from": 0.6, "save_minutes": 0.0}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
