@@ -369,7 +369,7 @@ def _draw_mask(canvas: UInt8Array, report: ItemReport, colour: tuple[int, int, i
     x0, y0, x1, y1 = report.instance.box_xyxy_px
     mask = report.instance.mask_in_box
     patch = canvas[y0:y1, x0:x1]
-    patch[mask] = (0.6 * patch[mask] + 0.4 * np.array(colour)).astype(np.uint8)
+    patch[mask] = (0.7 * patch[mask] + 0.3 * np.array(colour)).astype(np.uint8)
     outlines, _ = cv2.findContours(
         mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(x0, y0)
     )
