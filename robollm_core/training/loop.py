@@ -32,6 +32,11 @@ from robollm_core.training.optimizer import (
 )
 from robollm_core.training.recipe import LoopRecipe, recipe_values
 
+OPERATION = frozenset({"device", "threads", "workers", "save_minutes"})
+"""Recipe keys that say how a run is carried out, and may change when it goes on."""
+
+_ABSENT = object()
+
 
 class Task(Protocol):
     """What is trained: draws its own batches and judges itself on the val split."""
@@ -223,10 +228,12 @@ class Run:
 
     def _restore(self, content: Mapping[str, Any]) -> None:
         now = recipe_values(self.recipe)
-        changed = [key for key in now if content["recipe"].get(key) != now[key]]
+        changed = [
+            key for key in now.keys() - OPERATION if content["recipe"].get(key, _ABSENT) != now[key]
+        ]
         if changed:
             raise CheckpointError(
-                f"the run in {self.out} has another recipe: {', '.join(changed)} changed. "
+                f"the run in {self.out} has another recipe: {', '.join(sorted(changed))} changed. "
                 "Resume with the same recipe, or start in another folder."
             )
         try:

@@ -149,6 +149,13 @@ def test_resume_needs_a_checkpoint_of_the_same_recipe(tmp_path):
         Run(LineTask(), replace(RECIPE, rate=0.1), tmp_path, minutes=None).run(resume=True)
 
 
+def test_how_a_run_is_carried_out_may_change(tmp_path):
+    Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=False)
+    other = replace(RECIPE, threads=1, save_minutes=9.0)
+    Run(LineTask(), other, tmp_path, minutes=None).run(resume=True)
+    assert load_checkpoint(tmp_path / "last.pt", "")["recipe"]["save_minutes"] == 9.0
+
+
 def test_a_truncated_checkpoint_is_refused(tmp_path):
     Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=False)
     last = tmp_path / "last.pt"
