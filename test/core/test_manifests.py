@@ -4,6 +4,10 @@
 
 import hashlib
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -189,3 +193,22 @@ def test_versions_only_go_up():
     check_version(new, Manifest("U", 0, ()))
     with pytest.raises(ManifestError, match="version 2, got the older 1"):
         check_version(new, old)
+
+
+def test_the_schema_is_found_when_installed(tmp_path):
+    root = SCHEMA.parents[2]
+    site = tmp_path / "lib" / "python3" / "site-packages" / "robollm_core"
+    site.mkdir(parents=True)
+    for name in ("__init__", "errors", "types", "manifests"):
+        shutil.copy(root / "robollm_core" / f"{name}.py", site)
+    share = tmp_path / "share" / "robollm" / "config" / "schema"
+    code = (
+        "from robollm_core.manifests import parse_manifest as p; print(p('{\"A\": {}}', 'x').items)"
+    )
+    command = [sys.executable, "-c", code]
+    env = {**os.environ, "PYTHONPATH": str(site.parent)}
+    lost = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert "reinstall robollm" in lost.stderr
+    shutil.copytree(SCHEMA.parent, share)
+    found = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert "item_id='A'" in found.stdout, found.stderr
