@@ -43,7 +43,8 @@ def run(body: Callable[[threading.Event], int], arguments: Sequence[str] | None 
         What the body returned, or 2 after a RobollmError, printed in one line.
     """
     try:
-        with _stop_on_signals() as stop, _ros(arguments):
+        stop = _stop_on_signals()
+        with _ros(arguments):
             return body(stop)
     except RobollmError as error:
         print(f"robollm: {error}", file=sys.stderr, flush=True)
@@ -112,11 +113,10 @@ def _ros(arguments: Sequence[str] | None) -> Iterator[None]:
         rclpy.try_shutdown()
 
 
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGINT and SIGTERM set, until the process has ended."""
     stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
+    numbers = (signal.SIGINT, signal.SIGTERM)
     asked: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -125,13 +125,9 @@ def _stop_on_signals() -> Iterator[threading.Event]:
         # Ctrl-C under ros2 launch comes twice, from the terminal and from launch; whoever asks a
         # third time does not want to wait for a model to load
         if len(asked) == _PATIENCE:
-            for each in before:
+            for each in numbers:
                 signal.signal(each, signal.SIG_DFL)
 
-    for number in before:
+    for number in numbers:
         signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return stop
