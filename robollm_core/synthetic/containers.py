@@ -62,7 +62,9 @@ class Container:
     version: int = 1
 
 
-def _make_goods(products: list[Product], cards: Mapping[str, Card], rng: np.random.Generator) -> Goods:
+def _make_goods(
+    products: list[Product], cards: Mapping[str, Card], rng: np.random.Generator
+) -> Goods:
     whole = len(products)
     twin: dict[int, int] = {}
     damages: dict[int, str] = {}
