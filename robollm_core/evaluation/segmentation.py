@@ -43,6 +43,7 @@ CROWDING = ((1, 5), (6, 10), (11, 15), (16, 25), (26, 10_000))
 PHOTOS = "photos"
 """Name of the only subset of a folder with a plain annotations.json in it."""
 
+_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 _SIZES = {"ap": IOUS, "ap50": (0.5,), "ap75": (0.75,)}
 
 
@@ -140,6 +141,7 @@ def _subset(images: Sequence[Judged], config: SegmentationConfig) -> dict[str, A
         "box": _precisions(match(images, "bbox")),
         "crowding": _by_crowding(masks),
         "at_threshold": _working_point(masks, config.score_threshold),
+        "at_best_f1": max((_working_point(masks, t) for t in _THRESHOLDS), key=_f1),
     }
 
 
@@ -164,6 +166,11 @@ def _by_crowding(records: Sequence[Record]) -> dict[str, Any]:
             name = f"{least}+" if most == CROWDING[-1][1] else f"{least}-{most}"
             table[name] = {**_counts(chosen), **_precisions(chosen)}
     return table
+
+
+def _f1(point: dict[str, float]) -> float:
+    both = point["precision"] + point["recall"]
+    return 2.0 * point["precision"] * point["recall"] / both if both else 0.0
 
 
 def _working_point(records: Sequence[Record], threshold: float) -> dict[str, float]:

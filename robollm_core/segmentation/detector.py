@@ -26,19 +26,9 @@ from torch import Tensor, nn
 from robollm_core.beit3.build import build
 from robollm_core.errors import OutputError
 from robollm_core.segmentation.align import roi_align
-from robollm_core.segmentation.design import (
-    ANCHOR_RATIOS,
-    BOX_ROI,
-    BOX_STDS,
-    CASCADE_IOUS,
-    CASCADE_WEIGHTS,
-    MASK_ROI,
-    MASK_SIZE,
-    DetectorDesign,
-)
+from robollm_core.segmentation.cascade import cascade
+from robollm_core.segmentation.design import MASK_SIZE, DetectorDesign
 from robollm_core.segmentation.pyramid import SimplePyramid
-
-NO_LIMIT = -1
 
 
 @MODELS.register_module()
@@ -196,164 +186,8 @@ def detector_config(design: DetectorDesign, *, roi_layer: str = "plain") -> Conf
     Returns:
         A Config whose `model` mmdetection's registry builds.
     """
-    strides = [stride for stride in (4, 8, 16, 32, 64) if stride >= design.finest_stride]
-    width = build(design.encoder, design.input_hw, detection=True).width
-    normal = {"mean": [127.5] * 3, "std": [127.5] * 3, "bgr_to_rgb": False, "pad_size_divisor": 32}
-    model = {
-        "type": "CascadeRCNN",
-        "data_preprocessor": {"type": "DetDataPreprocessor", **normal},
-        "backbone": {
-            "type": "RobollmBackbone",
-            "size": design.encoder,
-            "image_hw": list(design.input_hw),
-            "drop_path": design.drop_path,
-        },
-        "neck": {
-            "type": "RobollmPyramid",
-            "width": width,
-            "channels": design.channels,
-            "finest_stride": design.finest_stride,
-        },
-        "rpn_head": _rpn_head(design, strides),
-        "roi_head": _roi_head(design, strides[:-1], roi_layer),
-        "train_cfg": _train_cfg(design),
-        "test_cfg": _test_cfg(design),
-    }
-    return Config({"default_scope": "mmdet", "model": model})
-
-
-def _rpn_head(design: DetectorDesign, strides: list[int]) -> dict[str, Any]:
-    return {
-        "type": "RPNHead",
-        "in_channels": design.channels,
-        "feat_channels": design.channels,
-        "anchor_generator": {
-            "type": "AnchorGenerator",
-            "scales": [design.anchor_scale],
-            "ratios": list(ANCHOR_RATIOS),
-            "strides": strides,
-        },
-        "bbox_coder": {
-            "type": "DeltaXYWHBBoxCoder",
-            "target_means": [0.0] * 4,
-            "target_stds": [1.0] * 4,
-        },
-        "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0},
-        "loss_bbox": {"type": "SmoothL1Loss", "beta": 1.0 / 9.0, "loss_weight": 1.0},
-    }
-
-
-def _roi_head(design: DetectorDesign, strides: list[int], roi_layer: str) -> dict[str, Any]:
-    def extractor(size: int) -> dict[str, Any]:
-        layer = {"output_size": size, "sampling_ratio": design.roi_samples, "type": "RoIAlign"}
-        return {
-            "type": "PlainRoIExtractor" if roi_layer == "plain" else "SingleRoIExtractor",
-            "roi_layer": layer,
-            "out_channels": design.channels,
-            "featmap_strides": strides,
-            "finest_scale": design.finest_scale,
-        }
-
-    return {
-        "type": "StagedMaskRoIHead",
-        "mask_stages": list(design.mask_stages),
-        "num_stages": len(CASCADE_IOUS),
-        "stage_loss_weights": list(CASCADE_WEIGHTS),
-        "bbox_roi_extractor": extractor(BOX_ROI),
-        "bbox_head": [_box_head(design, stds) for stds in BOX_STDS],
-        "mask_roi_extractor": extractor(MASK_ROI),
-        "mask_head": {
-            "type": "LabelMapMaskHead",
-            "num_convs": design.mask_convs,
-            "in_channels": design.channels,
-            "conv_out_channels": design.mask_width,
-            "num_classes": 1,
-            "loss_mask": {"type": "CrossEntropyLoss", "use_mask": True, "loss_weight": 1.0},
-        },
-    }
-
-
-def _box_head(design: DetectorDesign, stds: tuple[float, ...]) -> dict[str, Any]:
-    return {
-        "type": "Shared2FCBBoxHead",
-        "in_channels": design.channels,
-        "fc_out_channels": design.head_width,
-        "roi_feat_size": BOX_ROI,
-        "num_classes": 1,
-        "reg_class_agnostic": True,
-        "bbox_coder": {
-            "type": "DeltaXYWHBBoxCoder",
-            "target_means": [0.0] * 4,
-            "target_stds": list(stds),
-        },
-        "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 1.0},
-        "loss_bbox": {"type": "SmoothL1Loss", "beta": 1.0, "loss_weight": 1.0},
-    }
-
-
-def _train_cfg(design: DetectorDesign) -> dict[str, Any]:
-    def stage(iou: float) -> dict[str, Any]:
-        return {
-            "assigner": _assigner(iou, iou, iou, low_quality=False),
-            "sampler": _sampler(design.train_rois, design.train_positive, truth=True),
-            "mask_size": MASK_SIZE,
-            "pos_weight": NO_LIMIT,
-            "debug": False,
-        }
-
-    return {
-        "rpn": {
-            "assigner": _assigner(0.7, 0.3, 0.3, low_quality=True),
-            "sampler": _sampler(design.train_anchors, 0.5, truth=False),
-            "allowed_border": NO_LIMIT,
-            "pos_weight": NO_LIMIT,
-            "debug": False,
-        },
-        "rpn_proposal": _proposals(design, design.train_proposals),
-        "rcnn": [stage(iou) for iou in CASCADE_IOUS],
-    }
-
-
-def _assigner(high: float, low: float, least: float, *, low_quality: bool) -> dict[str, Any]:
-    return {
-        "type": "MaxIoUAssigner",
-        "pos_iou_thr": high,
-        "neg_iou_thr": low,
-        "min_pos_iou": least,
-        "match_low_quality": low_quality,
-        "ignore_iof_thr": NO_LIMIT,
-    }
-
-
-def _sampler(count: int, positive: float, *, truth: bool) -> dict[str, Any]:
-    return {
-        "type": "RandomSampler",
-        "num": count,
-        "pos_fraction": positive,
-        "neg_pos_ub": NO_LIMIT,
-        "add_gt_as_proposals": truth,
-    }
-
-
-def _proposals(design: DetectorDesign, count: int) -> dict[str, Any]:
-    return {
-        "nms_pre": design.rpn_pre,
-        "max_per_img": count,
-        "nms": {"type": "nms", "iou_threshold": design.rpn_iou},
-        "min_bbox_size": 0,
-    }
-
-
-def _test_cfg(design: DetectorDesign) -> dict[str, Any]:
-    return {
-        "rpn": _proposals(design, design.proposals),
-        "rcnn": {
-            "score_thr": design.score_threshold,
-            "nms": {"type": "nms", "iou_threshold": design.nms_iou},
-            "max_per_img": design.detections,
-            "mask_thr_binary": 0.5,
-        },
-    }
+    extractor = "PlainRoIExtractor" if roi_layer == "plain" else "SingleRoIExtractor"
+    return Config({"default_scope": "mmdet", "model": cascade(design, extractor)})
 
 
 def build_detector(design: DetectorDesign, *, roi_layer: str = "plain") -> nn.Module:

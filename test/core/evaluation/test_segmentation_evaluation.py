@@ -129,3 +129,13 @@ def test_no_data_and_a_foreign_artifact_are_refused(network, tmp_path):
     other = colour_cell.identification(tmp_path / "identification.onnx")
     with pytest.raises(ArtifactError, match="segmentation"):
         evaluate(other, tmp_path)
+
+
+def test_the_best_working_point_leaves_false_alarms_out(network, tmp_path):
+    # only the two better boxes are there, so the best threshold lies above 0.3
+    folder = tmp_path / "mix-object-tote"
+    folder.mkdir()
+    write_coco(folder / "val.json", folder / "images", [BOXES[:2]])
+    best = evaluate(network, tmp_path, "val")["subsets"]["mix-object-tote"]["at_best_f1"]
+    assert 0.3 < best["score_threshold"] <= 0.8
+    assert best["precision"] == best["recall"] == 1.0

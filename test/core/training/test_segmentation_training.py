@@ -153,6 +153,20 @@ def test_the_encoder_starts_from_a_checkpoint_of_another_grid(data, tmp_path):
     assert mine.positions.shape == (1, 1 + 6 * 8, 256)
 
 
+def test_a_detector_starts_from_another_run(data, tmp_path):
+    first = SegmentationTask(SegmentationRecipe(**RECIPE), data, tmp_path)
+    path = tmp_path / "best.pt"
+    weights = first.network.state_dict()
+    torch.save({"format": 1, "stage": "segmentation", "recipe": {}, "model": weights}, path)
+    recipe = SegmentationRecipe(**{**RECIPE, "seed": 8}, init=str(path))
+    second = SegmentationTask(recipe, data, tmp_path)
+    mine = second.network.state_dict()
+    assert all(torch.equal(mine[name], tensor) for name, tensor in weights.items())
+    narrow = SegmentationRecipe(**{**RECIPE, "channels": 8}, init=str(path))
+    with pytest.raises(CheckpointError):
+        SegmentationTask(narrow, data, tmp_path)
+
+
 def test_what_does_not_fit_is_refused(data, tmp_path):
     with pytest.raises(ConfigError, match="chanels"):
         train({**RECIPE, "chanels": 3}, data, tmp_path, resume=False, minutes=None)
