@@ -91,9 +91,7 @@ class DefectsConfig:
 class InputConfig:
     """What the node listens to."""
 
-    transport: str = _leaf(
-        "raw", "Message type of the image topic.", choices=("raw", "compressed")
-    )
+    transport: str = _leaf("raw", "Message type of the image topic.", choices=("raw", "compressed"))
     stale_after_s: float = _leaf(
         2.0, "Without a frame for this long the input is reported stale.", low=0.1, high=3600.0
     )

@@ -248,7 +248,8 @@ def _write_split(
             f"data/{name}/{name}.json": json_bytes(note),
         }
         write_files(root, files)
-    write_files(root, {f"{split}.csv": _csv(names)})
+    facts = {"seed": seed, "images": names}
+    write_files(root, {f"{split}.csv": _csv(names), f"synthetic-{split}.json": json_bytes(facts)})
 
 
 def _csv(names: Sequence[str]) -> bytes:

@@ -3,8 +3,8 @@
 """Writes tote pictures with instance masks in ARMBench's segmentation layout.
 
 `<out>/<subset>/images/*.jpg` and `<out>/<subset>/{train,val,test}.json` (COCO),
-for the subsets `mix-object-tote`, `zoomed-out-tote-transfer-set` and
-`same-object-transfer-set`.
+with the seed in `<out>/synthetic-<split>.json`, for the subsets `mix-object-tote`,
+`zoomed-out-tote-transfer-set` and `same-object-transfer-set`.
 
 Pictures are made in runs that share a stock of products. A run depends on its
 own number alone, so the files are the same for any number of processes.
@@ -27,6 +27,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from robollm_core.data.files import write_file
 from robollm_core.errors import ConfigError, OutputError
 from robollm_core.synthetic.lens import expose
 from robollm_core.synthetic.products import SPLITS, Product, catalogue_seeds, make_product
@@ -40,6 +41,7 @@ from robollm_core.synthetic.scene import (
     film_of,
     make_stock,
 )
+from robollm_core.synthetic.staging import json_bytes
 from robollm_core.types import BoolArray
 
 SUBSETS: Mapping[str, Kind] = {
@@ -351,6 +353,7 @@ def write_segmentation(out: Path, order: Order) -> float:
         for subset, count in subset_counts(order.images, order.subset).items():
             for split, number in split_counts(count, order.split).items():
                 seconds += _write_split(out, order, subset, split, number)
+                write_file(out / f"synthetic-{split}.json", json_bytes({"seed": order.seed}))
                 total += number
     except OSError as error:
         raise OutputError(

@@ -79,8 +79,10 @@ def test_splits_share_no_product(data_set):
 
 def test_nothing_unfinished_is_left(data_set):
     assert {path.name for path in data_set.iterdir()} == {
-        "data", "train.csv", "val.csv", "test.csv",
-    }  # fmt: skip
+        "data",
+        *(f"{split}.csv" for split in ("train", "val", "test")),
+        *(f"synthetic-{split}.json" for split in ("train", "val", "test")),
+    }
     assert [path.name for path in data_set.parent.iterdir()] == ["set"]
 
 
