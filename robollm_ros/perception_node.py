@@ -15,7 +15,6 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from robollm_core.cli.cell import build_stages, describe, retune
 from robollm_core.config import Config
-from robollm_core.errors import RobollmError
 from robollm_ros.cdr import FrameReader
 from robollm_ros.conversions import diagnostics_message
 from robollm_ros.health import Health
@@ -23,6 +22,7 @@ from robollm_ros.inputs import Inputs, image_topic
 from robollm_ros.outputs import Outputs
 from robollm_ros.parameters import Parameters
 from robollm_ros.program import EXIT_REFUSED, announce, run, spin
+from robollm_ros.transitions import transition
 from robollm_ros.worker import IMAGE, Worker, warm_up
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -47,15 +47,12 @@ class PerceptionNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(self.parameters.period_s(), self._report, clock=steady)
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    @transition
+    def on_configure(self, state: LifecycleState) -> None:
         """Check the parameters, load and warm up the networks, make the publishers."""
-        try:
-            self._config = self.parameters.config()
-            stages = build_stages(self._config)
-            warm_up(stages, self._config.health.warmup_iterations)
-        except RobollmError as error:
-            self.get_logger().error(f"cannot configure: {error}")
-            return TransitionCallbackReturn.FAILURE
+        self._config = self.parameters.config()
+        stages = build_stages(self._config)
+        warm_up(stages, self._config.health.warmup_iterations)
         if os.environ.get("ROS_PYTHON_CHECK_FIELDS") == "1":
             self.get_logger().warning("ROS_PYTHON_CHECK_FIELDS=1 costs 200 ms an image; unset it.")
         self._timer.timer_period_ns = int(self._config.health.period_s * 1e9)
@@ -65,9 +62,9 @@ class PerceptionNode(LifecycleNode):
         )
         self.parameters.locked = True
         self._health.model, self._health.state = dict(describe(stages)), "inactive"
-        return SUCCESS
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    @transition
+    def on_activate(self, state: LifecycleState) -> None:
         """Subscribe and start to answer."""
         assert self._worker is not None
         super().on_activate(state)
@@ -75,9 +72,9 @@ class PerceptionNode(LifecycleNode):
         self._health.state = "active"
         self._worker.start()
         self._inputs = Inputs(self, self._raw, self._worker, self._health)
-        return SUCCESS
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    @transition
+    def on_deactivate(self, state: LifecycleState) -> None:
         """Stop listening; the frame at hand is still answered, the engines stay."""
         if self._inputs is not None:
             self._inputs.close()
@@ -86,9 +83,9 @@ class PerceptionNode(LifecycleNode):
             self._worker.stop()
             self._health.state = "inactive"
         super().on_deactivate(state)
-        return SUCCESS
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+    @transition
+    def on_cleanup(self, state: LifecycleState) -> None:
         """Free the engines and the publishers."""
         self.on_deactivate(state)
         if self._outputs is not None:
@@ -97,7 +94,6 @@ class PerceptionNode(LifecycleNode):
         self._health.model, self._health.state = {}, "unconfigured"
         self.parameters.locked = False
         gc.collect()
-        return SUCCESS
 
     on_shutdown = on_cleanup
     on_error = on_cleanup

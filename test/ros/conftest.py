@@ -46,3 +46,19 @@ def make_cell(domain, stand_ins):
     yield make
     for cell in made:
         cell.close()
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """What nodes of this process log, as (severity, text)."""
+    from rclpy.impl.rcutils_logger import RcutilsLogger
+
+    lines = []
+    log = RcutilsLogger.log
+
+    def keep(self, message, severity, **options):
+        lines.append((severity.name, message))
+        return log(self, message, severity, **options)
+
+    monkeypatch.setattr(RcutilsLogger, "log", keep)
+    return lines

@@ -23,22 +23,6 @@ values = ros_probe.values
 IMAGE = draw_tote()
 
 
-@pytest.fixture
-def logged(monkeypatch):
-    """What the node logs, as (severity, text)."""
-    from rclpy.impl.rcutils_logger import RcutilsLogger
-
-    lines = []
-    log = RcutilsLogger.log
-
-    def keep(self, message, severity, **options):
-        lines.append((severity.name, message))
-        return log(self, message, severity, **options)
-
-    monkeypatch.setattr(RcutilsLogger, "log", keep)
-    return lines
-
-
 def warnings(logged):
     return [text for severity, text in logged if severity in ("WARN", "ERROR")]
 

@@ -242,3 +242,40 @@ def test_a_live_threshold_counts_from_the_next_frame(make_cell):
     assert cell.set_parameter("segmentation.score_threshold", 0.75).successful
     cell.show(draw_tote(), stamp=(2, 0))
     assert len(cell.answers("detections", 2)[1].detections) == 2
+
+
+def test_a_bug_in_a_transition_is_logged_with_its_trace_and_can_be_tried_again(
+    make_cell, logged, monkeypatch
+):
+    from robollm_ros import perception_node
+
+    def fail(_):
+        raise ZeroDivisionError("a bug")
+
+    cell = make_cell()
+    with monkeypatch.context() as patched:
+        patched.setattr(perception_node, "build_stages", fail)
+        assert not cell.transition("configure")
+    ((severity, text),) = [line for line in logged if line[0] not in ("DEBUG", "INFO")]
+    assert severity == "FATAL"
+    assert text.startswith("cannot configure: Traceback")
+    assert "a bug" in text
+    cell.status("lifecycle", lambda s: s.message == "unconfigured")
+    cell.start()
+    cell.show(draw_tote())
+    cell.answers("detections", 1)
+
+
+def test_slow_field_checks_are_warned_of(make_cell, logged, monkeypatch):
+    monkeypatch.setenv("ROS_PYTHON_CHECK_FIELDS", "1")
+    cell = make_cell()
+    assert cell.transition("configure")
+    assert any("ROS_PYTHON_CHECK_FIELDS" in text for _, text in logged)
+
+
+def test_shutdown_from_active_frees_everything(make_cell):
+    cell = make_cell()
+    cell.start()
+    assert cell.transition("active_shutdown")
+    assert cell.status("model", lambda s: s.level == b"\x01").message == "not loaded"
+    assert cell.images.get_subscription_count() == 0

@@ -13,6 +13,7 @@ pytest.importorskip("rclpy", reason="no ROS 2: neither the wheels nor a sourced 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed")
 pytest.importorskip("rosbags", reason="rosbags is not installed")
 
+from ros_programs import ROOT
 from rosbags.rosbag2 import Reader
 
 from robollm_core.data import rostypes
@@ -129,7 +130,9 @@ def test_every_program_ends_cleanly_when_asked(programs, cell, tmp_path, ask):
     player = programs.start(*PLAYER, folder / "jpeg.mcap", "--rate", "0.001")
     player.wait_for("ready: matched")
     for program in (player, recorder, node):
-        assert program.end(ask, timeout=20) == 0
+        program.ask(ask)
+        # Ctrl-C under ros2 launch comes twice
+        assert program.end(ask) == 0
         assert program.errors == []
     assert "/perception/detections" in read(tmp_path / "out.mcap")
 
@@ -156,7 +159,7 @@ def test_a_node_that_was_never_configured_ends_cleanly_too(programs):
     executor.shutdown()
     rclpy.shutdown(context=context)
     assert heard
-    assert node.end(signal.SIGINT, timeout=20) == 0
+    assert node.end(signal.SIGINT) == 0
     assert node.errors == []
 
 
@@ -231,3 +234,61 @@ def test_a_full_disk_ends_the_recording_without_a_half_written_file(programs, ce
     assert list(target.iterdir()) == []
     # the node does not care who listens
     assert node.end(signal.SIGINT) == 0
+
+
+def test_the_simulated_cell_is_answered(programs, cell, tmp_path):
+    pytest.importorskip("mujoco", reason="the simulated cell needs robollm[sim]")
+    _, settings = cell
+    folder = tmp_path / "sim"
+    settings = {**settings, "identification.reference_root": str(folder)}
+    recorder = programs.start(*RECORDER, tmp_path / "out.mcap", "--answers", 2, "--no-masks")
+    node = programs.perception({**settings, "input.transport": "compressed"})
+    recorder.wait_for("ready: recording")
+    parameters = ("-p", f"cell_folder:={folder}", "-p", "frames:=3", "-p", "seed:=4")
+    simulator = programs.start("-m", "robollm_ros.sim_cell_node", "--ros-args", *parameters)
+    assert recorder.end(timeout=300) == 0, recorder.errors
+    assert simulator.end(timeout=300) == 0, simulator.errors
+    assert node.end(signal.SIGINT) == 0
+    for program in (recorder, simulator, node):
+        assert program.errors == []
+    recorded = read(tmp_path / "out.mcap")
+    timing = [json.loads(message.data) for _, message in recorded["/perception/timing"]]
+    assert timing[0]["camera"] == "tote_camera"
+    assert timing[0]["manifest"][0].startswith("T-")
+    assert all(
+        message.header.frame_id == "tote_camera"
+        for _, message in recorded["/perception/detections"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [
+        ("seed:=abc", ["seed", "INTEGER"]),
+        ("transport:=pigeon", ["raw or compressed", "pigeon"]),
+        ("rate_hz:=0.0", ["rate_hz", "above 0"]),
+        ("seed:=-1", ["seed"]),
+    ],
+)
+def test_a_wrong_parameter_of_the_simulated_cell_is_refused(programs, tmp_path, parameter, words):
+    simulator = programs.start(
+        "-m", "robollm_ros.sim_cell_node", "--ros-args", "-p", parameter,
+        "-p", f"cell_folder:={tmp_path / 'sim'}",
+    )  # fmt: skip
+    assert simulator.end() == 2
+    line = one_line(simulator)
+    assert all(word in line for word in words)
+    assert not (tmp_path / "sim").exists()
+
+
+def test_without_the_simulator_the_node_names_what_to_install(programs, tmp_path):
+    script = (
+        "import runpy, sys; sys.modules['mujoco'] = None;"
+        f"sys.argv = ['sim', '--ros-args', '-p', 'cell_folder:={tmp_path / 'sim'}'];"
+        "runpy.run_module('robollm_ros.sim_cell_node', run_name='__main__')"
+    )
+    simulator = programs.start("-c", script, PYTHONPATH=str(ROOT))
+    assert simulator.end() == 2
+    line = one_line(simulator)
+    assert "mujoco" in line
+    assert "pip install" in line
