@@ -43,9 +43,12 @@ def cluster_nms(
     drops = box_overlaps(boxes) > iou
     if groups is not None:
         drops = drops & (groups[:, None] == groups[None, :])
+    # the upper triangle, compared in the graph: a mask made of constants alone would be stored,
+    # (N, N) as it is, in the exported file
     count = boxes.shape[0]
-    above = torch.ones(count, count, dtype=boxes.dtype, device=boxes.device).triu(1)
-    pairs = drops.to(boxes.dtype) * above
+    rank = torch.arange(count, dtype=boxes.dtype, device=boxes.device)
+    dropper = torch.where(drops, rank[:, None], float(count))
+    pairs = (dropper < rank[None, :]).to(boxes.dtype)
     keep = valid
     for _ in range(rounds):
         keep = (torch.matmul(keep[None], pairs)[0] < 0.5).to(boxes.dtype) * valid

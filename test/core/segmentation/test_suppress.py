@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from robollm_core.export.onnx import GraphPlan, build_graph
 from robollm_core.segmentation.suppress import box_overlaps, cluster_nms
 
 mmcv_ops = pytest.importorskip("mmcv.ops", reason="mmcv is the oracle; install extra [train]")
@@ -83,3 +84,13 @@ def test_overlaps_by_hand():
     assert found[0, 1] == pytest.approx(1 / 3)
     assert found[0, 2] == 0.0
     assert torch.isnan(found[2, 2])
+
+
+def test_the_exported_graph_stores_no_matrix_of_pairs():
+    class Keep(torch.nn.Module):
+        def forward(self, boxes, valid):
+            return cluster_nms(boxes, 0.5, valid)
+
+    boxes = random_boxes(256, 1)
+    plan = GraphPlan({"boxes": boxes, "valid": torch.ones(256)}, ("keep",), free_batch=False)
+    assert len(build_graph(Keep(), plan)) < 256 * 256 // 2
