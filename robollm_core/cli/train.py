@@ -4,7 +4,9 @@
 
 import argparse
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from robollm_core.errors import ConfigError
 
@@ -15,14 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--recipe", type=Path, required=True, help="a file of config/recipes")
-    parser.add_argument("--data", type=Path, required=True, help="data in ARMBench's layout")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--data", type=Path, help="data in ARMBench's layout")
+    parser.add_argument("--out", type=Path, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     parser.add_argument(
         "--minutes", type=_minutes, help="stop after so many minutes; the schedule fits them"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
+    )
+    parser.add_argument(
+        "--dump-config",
+        type=Path,
+        metavar="FILE",
+        help="write the mmengine configuration of a segmentation recipe and stop",
     )
 
 
@@ -45,6 +53,21 @@ def run(args: argparse.Namespace) -> int:
     stage = recipe.get("stage", args.stage)
     if stage != args.stage:
         raise ConfigError(f"{args.recipe} is a recipe for {stage!r}, not for {args.stage!r}.")
+    if args.dump_config is not None:
+        return _dump_config(recipe, args)
+    for name in ("data", "out"):
+        if getattr(args, name) is None:
+            raise ConfigError(f"robollm train {args.stage} needs --{name}.")
     room = importlib.import_module(f"robollm_core.training.{args.stage}")
     room.train(recipe, args.data, args.out, resume=args.resume, minutes=args.minutes)
+    return 0
+
+
+def _dump_config(recipe: Mapping[str, Any], args: argparse.Namespace) -> int:
+    if args.stage != "segmentation":
+        raise ConfigError("--dump-config is for segmentation: the other stages are plain torch.")
+    from robollm_core.training.segmentation import dump_config
+
+    dump_config(recipe, args.dump_config)
+    print(args.dump_config)
     return 0
