@@ -198,6 +198,11 @@ def load_encoder(encoder: Encoder, checkpoint: Checkpoint) -> None:
         for name, tensor in checkpoint.tensors.items()
         if name.startswith(PREFIX)
     }
+    if not own:
+        raise CheckpointError(
+            f"{checkpoint.file or 'the checkpoint'} has no weights under {PREFIX!r}. Give the "
+            "best.pt of a training run, or BEiT-3 weights."
+        )
     _fill(encoder, _fit_positions(own, "positions", encoder), checkpoint.file)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robollm_core.beit3.checkpoint import load_encoder, read_checkpoint
 from robollm_core.data.armbench_identification import read_identification
 from robollm_core.data.augmentation import (
     NO_DISGUISE,
@@ -42,7 +43,6 @@ from robollm_core.training.losses import (
 )
 from robollm_core.training.recipe import CropRecipe, build_recipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
-from robollm_core.training.warmstart import load_encoder
 from robollm_core.types import UInt8Array
 
 
@@ -110,7 +110,8 @@ class IdentificationTask:
         )
         torch.manual_seed(recipe.seed)
         self.network = build_identification(recipe.settings())
-        load_encoder(self.network.encoder, recipe.init)
+        if recipe.init:
+            load_encoder(self.network.encoder, read_checkpoint(Path(recipe.init)))
         self.module = Matcher(self.network, recipe.log_scale)
         self.blocks = self.network.encoder.shape.depth
         self.memory = ItemMemory(len(self.table.items), recipe.embedding)

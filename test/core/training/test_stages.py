@@ -127,16 +127,29 @@ def test_defects_train_from_the_encoder_of_identification(picks, images, tmp_pat
     assert {"recall_fpr_10", "select"} <= content["metrics"].keys()
 
 
-def test_an_encoder_of_another_size_is_refused(picks, images, tmp_path):
+def test_positions_are_resized_for_larger_crops(picks, images, tmp_path):
     start = identification.train(PICKS, picks, tmp_path / "id")
-    with pytest.raises(CheckpointError, match="another shape"):
-        defects.train({**IMAGES, "image_px": 64, "init": str(start)}, images, tmp_path / "d")
+    recipe = {**IMAGES, "image_px": 64, "init": str(start)}
+    task = defects.DefectTask(defects.build_recipe(defects.DefectRecipe, recipe), images, tmp_path)
+    encoder = task.network.encoder
+    given = weights(start)
+    assert encoder.positions.shape[1] == 1 + 16 and given["encoder.positions"].shape[1] == 1 + 4
+    assert torch.equal(encoder.positions[:, :1], given["encoder.positions"][:, :1])
+    assert torch.equal(encoder.patch_embed.weight, given["encoder.patch_embed.weight"])
+
+
+def test_an_encoder_of_another_size_is_refused(picks, images, tmp_path, monkeypatch):
+    start = identification.train(PICKS, picks, tmp_path / "id")
+    shape = EncoderShape(depth=2, width=48, heads=2, ffn=64, image_hw=(32, 32))
+    monkeypatch.setitem(build.SIZES, "tiny", lambda *_args, **_options: Encoder(shape))
+    with pytest.raises(CheckpointError, match="wrong shape"):
+        defects.train({**IMAGES, "init": str(start)}, images, tmp_path / "d")
     save_checkpoint(
         tmp_path / "x.pt", {"stage": "defects", "model": {"head.weight": torch.ones(1)}}
     )
     with pytest.raises(CheckpointError, match=r"best\.pt"):
         defects.train({**IMAGES, "init": str(tmp_path / "x.pt")}, images, tmp_path / "d")
-    with pytest.raises(CheckpointError, match="cannot read"):
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
         defects.train({**IMAGES, "init": str(tmp_path / "gone.pt")}, images, tmp_path / "d")
 
 
