@@ -234,6 +234,9 @@ class SegmentStage(Protocol):
 class IdentifyStage(Protocol):
     """Names each instance among the items of a manifest."""
 
+    def prepare(self, manifest: Manifest) -> None:
+        """Embed its references; raises ManifestError when one cannot be read."""
+
     def identify(
         self, frame: Frame, instances: Sequence[Instance], manifest: Manifest | None
     ) -> tuple[Identification, ...]:

@@ -7,13 +7,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from std_msgs.msg import Header
 
-from robollm_core.errors import ManifestError, RobollmError
-from robollm_core.manifests import parse_manifest
+from robollm_core.errors import RobollmError
+from robollm_core.manifests import check_version, parse_manifest
 from robollm_core.pipeline import Stages, perceive
 from robollm_core.types import Frame, Instance, Manifest
 from robollm_ros.health import TOPICS, Health
@@ -23,14 +23,6 @@ from robollm_ros.outputs import Answer
 IMAGE, MANIFEST = TOPICS
 _KEPT = {IMAGE: "The frame is skipped.", MANIFEST: "The manifest before stays in force."}
 Decode = Callable[[Any], tuple[Frame, Header]]
-
-
-@runtime_checkable
-class _PreparesManifests(Protocol):
-    """A stage that can embed the references of a manifest before its first frame."""
-
-    def prepare(self, manifest: Manifest) -> None:
-        """Embed; raises ManifestError when a reference cannot be read."""
 
 
 class Worker:
@@ -90,9 +82,7 @@ class Worker:
         """
         with self._refusing(MANIFEST):
             manifest = parse_manifest(text, "the manifest")
-            before = self._offered or self.manifest
-            if before and before.container_id == manifest.container_id:
-                _check_version(before, manifest)
+            check_version(self._offered or self.manifest, manifest)
             self._offered = manifest
             self.mailbox.nudge()
 
@@ -118,8 +108,7 @@ class Worker:
     def _accept(self) -> None:
         manifest, self._offered = self._offered, None
         if manifest is not None:
-            if isinstance(self.stages.identification, _PreparesManifests):
-                self.stages.identification.prepare(manifest)
+            self.stages.identification.prepare(manifest)
             self.manifest = manifest
 
     def _answer(self, message: Any, arrived: float) -> None:
@@ -157,12 +146,3 @@ def warm_up(stages: Stages, iterations: int) -> None:
             raise
         except Exception as error:
             raise RobollmError(f"the networks fail on a grey frame: {error}") from error
-
-
-def _check_version(before: Manifest, now: Manifest) -> None:
-    """Refuse a step back: late messages of a transport must not undo newer ones."""
-    if now.version < before.version:
-        raise ManifestError(
-            f"container {now.container_id!r} is at version {before.version}, got the older "
-            f"{now.version}. Raise the version with every change."
-        )
