@@ -22,7 +22,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from robollm_core.errors import ConfigError, OutputError, RobollmError
+from robollm_core.data.files import write_file
+from robollm_core.errors import ConfigError, RobollmError
 from robollm_core.runtime.artifact import locate
 
 EXIT_REFUSED = 2
@@ -83,13 +84,7 @@ def write_json(path: str, tree: Mapping[str, Any]) -> None:
     if path == "-":
         print(text, end="", flush=True)
     elif path:
-        partial = Path(f"{path}.partial")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {path}: {error}.") from error
+        write_file(Path(path), text.encode())
 
 
 def use_image_profile() -> None:

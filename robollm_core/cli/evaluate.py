@@ -13,6 +13,7 @@ from typing import Any
 
 from robollm_core import __version__
 from robollm_core.config import Config, load
+from robollm_core.data.files import write_file
 from robollm_core.errors import ConfigError, DatasetError, OutputError
 
 STAGES = ("segmentation", "identification", "defects")
@@ -77,7 +78,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_real(args: argparse.Namespace, config: Config) -> int:
     from robollm_core.cli.real import artifacts, measure
-    from robollm_core.data.files import write_file
 
     section, pictures = measure(args.models, args.arc2017, config)
     section["provenance"] = {
@@ -134,18 +134,14 @@ def merge_section(path: Path, name: str, section: dict[str, Any]) -> None:
         OutputError: If the file holds no JSON object, or cannot be written; the
             old file stays as it is.
     """
-    part = path.with_name(f".{path.name}.part")
     try:
         tree = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(tree, dict):
             raise OutputError(f"{path} must hold a JSON object; choose another --json file.")
         text = json.dumps({**tree, name: section}, indent=2, sort_keys=True, allow_nan=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(path)
     except (OSError, ValueError) as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"cannot put the figures into {path}: {error}") from error
+    write_file(path, (text + "\n").encode())
 
 
 def machine() -> str:

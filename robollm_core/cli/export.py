@@ -7,6 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+from robollm_core.data.files import replacing
 from robollm_core.errors import OutputError
 
 STAGES = ("segmentation", "identification", "defects")
@@ -53,10 +54,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(f".{target.name}.part")
-    try:
+    with replacing(target) as part:
         shutil.copyfile(source, part)
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {target}: {error}.") from error

@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing a result file, whole or not at all."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from robollm_core.errors import OutputError
@@ -19,24 +22,43 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         OutputError: If it cannot be written; what was there before stays.
     """
+    with replacing(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file beside the target that takes its place when the block ends without an error.
+
+    Args:
+        path: its folder is made when missing; a file that exists is replaced.
+
+    Yields:
+        An empty file to write; whatever ends the block early, it is removed.
+
+    Raises:
+        OutputError: If it cannot be written; what was there before stays.
+    """
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
         part = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield part
+        with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.chmod(0o666 & ~_umask())  # mkstemp makes it private
         part.replace(path)
     except OSError as error:
-        if part is not None:
-            part.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path}: {error}. Nothing of it is kept; free some space or choose "
             "another place."
         ) from error
+    finally:
+        if part is not None:  # after a success the name is gone already
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def _umask() -> int:

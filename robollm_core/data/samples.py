@@ -13,10 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
-from robollm_core.errors import DatasetError, OutputError
+from robollm_core.data.arrays import new_array
+from robollm_core.data.files import replacing, write_file
+from robollm_core.errors import DatasetError
 from robollm_core.images import CropSpec, crop, crop_whole, read_image
 from robollm_core.types import BoolArray, UInt8Array
 
@@ -178,7 +179,8 @@ def cached_crops(pictures: Sequence[Picture], spec: CropSpec, path: Path) -> UIn
     note = path.with_suffix(".json")
     if not (path.exists() and note.exists() and json.loads(note.read_text())["key"] == key):
         _build_cache(pictures, spec, path)
-        note.write_text(json.dumps({"key": key, "crop": spec.to_json(), "count": len(pictures)}))
+        facts = {"key": key, "crop": spec.to_json(), "count": len(pictures)}
+        write_file(note, json.dumps(facts).encode())
     crops: UInt8Array = np.load(path, mmap_mode="r")
     return crops
 
@@ -196,18 +198,11 @@ def _fingerprint(pictures: Sequence[Picture], spec: CropSpec) -> str:
 
 
 def _build_cache(pictures: Sequence[Picture], spec: CropSpec, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
     shape = (len(pictures), spec.size_px, spec.size_px, 3)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        crops = open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
+    with replacing(path) as part:
+        crops = new_array(part, shape)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             cuts = pool.map(lambda picture: cut(picture, spec), pictures)
             for index, pixels in enumerate(tqdm(cuts, total=len(pictures), desc="cut crops")):
                 crops[index] = pixels
         crops.flush()
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write the crop cache {path}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)

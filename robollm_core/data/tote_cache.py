@@ -5,10 +5,9 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from robollm_core.data.armbench_segmentation import ToteImage
+from robollm_core.data.arrays import new_array
 from robollm_core.errors import DatasetError, OutputError
 from robollm_core.geometry import MAX_LABELS, Letterbox
 from robollm_core.images import letterbox
@@ -92,10 +92,8 @@ def _fingerprint(totes: Sequence[ToteImage], input_hw: tuple[int, int]) -> str:
 
 def _build(totes: Sequence[ToteImage], input_hw: tuple[int, int], part: Path, name: str) -> None:
     shape = (len(totes), *input_hw)
-    # NumPy's own annotations leave this function out
-    create: Callable[..., np.memmap[Any, np.dtype[np.uint8]]] = np.lib.format.open_memmap
-    images = create(part / "images.npy", "w+", np.uint8, (*shape, 3))
-    labels = create(part / "labels.npy", "w+", np.uint8, shape)
+    images = new_array(part / "images.npy", (*shape, 3))
+    labels = new_array(part / "labels.npy", shape)
     for index, tote in enumerate(tqdm(totes, desc=f"cache {name}", unit="image")):
         box = Letterbox((tote.height, tote.width), input_hw)
         images[index] = letterbox(tote.read(), box)

@@ -6,6 +6,7 @@
 a missing, truncated or exchanged network is refused before it answers.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -176,7 +177,8 @@ def write_artifact(path: Path, network: bytes, sidecar: Sidecar) -> Sidecar:
     except OSError as error:
         # a network without its own sidecar would be refused anyway: leave neither
         for leftover in (*parts.values(), *done):
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a file where the folder should be
+                leftover.unlink()
         raise OutputError(f"cannot write {path}: {error}. Nothing was written.") from error
     return sidecar
 

@@ -2,16 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training checkpoints: plain dictionaries, written whole or not at all."""
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from robollm_core.beit3.checkpoint import FORMAT
+from robollm_core.data.files import replacing
 from robollm_core.errors import CheckpointError, OutputError
-
-FORMAT = 1
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -24,16 +23,10 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         OutputError: If it cannot be written; the old file, if any, stays.
     """
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             torch.save({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError
-        part.unlink(missing_ok=True)
+    except RuntimeError as error:  # torch's zip writer raises it for a full disk
         raise OutputError(f"cannot write the checkpoint {path}: {error}") from error
 
 

@@ -3,9 +3,11 @@
 """log.csv: one row a figure, so that figures may come and go."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from robollm_core.data.files import write_file
 from robollm_core.errors import OutputError
 
 _COLUMNS = ("step", "elapsed_s", "name", "value")
@@ -48,13 +50,8 @@ class Journal:
         Raises:
             OutputError: If it cannot be written; the old file stays.
         """
-        part = self.path.with_name(f".{self.path.name}.part")
-        try:
-            with part.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(_COLUMNS)
-                writer.writerows(self.rows)
-            part.replace(self.path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise OutputError(f"cannot write the log {self.path}: {error}") from error
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(_COLUMNS)
+        writer.writerows(self.rows)
+        write_file(self.path, text.getvalue().encode())

@@ -107,6 +107,12 @@ def test_a_full_disk_leaves_the_old_figures(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["m.json"]
 
 
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(OutputError, match="cannot write"):
+        merge_section(tmp_path / "a" / "m.json", "a", {})
+
+
 @pytest.fixture
 def models(tmp_path):
     colour_cell.write_cell(tmp_path / "models")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import small_sets
 from pycocotools import mask as coco_mask
+from small_disk import run_on_small_disk
 
 from robollm_core.data.samples import Picture, Region, cached_crops, cut, parse_region
 from robollm_core.errors import DatasetError, ImageError, OutputError
@@ -158,11 +159,29 @@ def test_a_full_disk_leaves_no_cache(photo, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OutputError, match="cache"):
+        with pytest.raises(OutputError, match=r"x\.npy"):
             cached_crops([Picture(photo)] * 3, SPEC, tmp_path / "c" / "x.npy")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list((tmp_path / "c").iterdir())
+
+
+def test_a_disk_that_is_too_small_is_an_error_and_not_a_crash(photo, tmp_path):
+    disk = tmp_path / "disk"
+    code = f"""
+from pathlib import Path
+from robollm_core.data.samples import Picture, cached_crops
+from robollm_core.errors import OutputError
+from robollm_core.images import CropSpec
+spec = CropSpec(size_px=128, mode="pad", blank=False, margin=0.0)
+try:
+    cached_crops([Picture(Path({str(photo)!r}))] * 8, spec, Path({str(disk)!r}) / "x.npy")
+except OutputError as error:
+    print("REFUSED", error)
+"""
+    out, left = run_on_small_disk(disk, 128, code)
+    assert "REFUSED" in out and "No space left" in out
+    assert left == "[]"
 
 
 def test_no_pictures_and_absent_files_are_refused(tmp_path):

@@ -119,6 +119,12 @@ def test_a_target_that_cannot_be_replaced_leaves_nothing_behind(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
 
 
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "models").write_text("x")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_artifact(tmp_path / "models" / "x.onnx", b"network", SIDECAR)
+
+
 def test_relative_paths_start_at_the_share_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = locate(".")

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from robollm_core.errors import CheckpointError, OutputError, RuntimeUnavailableError
-from robollm_core.training.checkpoint import load_checkpoint
+from robollm_core.training.checkpoint import load_checkpoint, save_checkpoint
+from robollm_core.training.journal import Journal
 from robollm_core.training.loop import Run
 from robollm_core.training.recipe import LoopRecipe
 
@@ -178,7 +179,15 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (tmp_path / "last.pt").read_bytes() == before
-    assert not list(tmp_path.glob(".*.part"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_where_the_folder_of_a_run_should_be(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(OutputError, match="cannot write"):
+        save_checkpoint(tmp_path / "run" / "last.pt", {})
+    with pytest.raises(OutputError, match="cannot write"):
+        Journal(tmp_path / "run" / "log.csv").flush()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
