@@ -19,7 +19,7 @@ DEPLOY = [
     "pillow>=10.0",
     "pycocotools>=2.0.7",
     "pyyaml>=6.0",
-    "rosbags>=0.10",
+    "rosbags>=0.11",
     "tqdm>=4.66",
 ]
 EXTRAS = {

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="all", help="train, val, test or all (8:1:1, default)")
     parser.add_argument("--subset", default="all", help="segmentation: one subset instead of all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--raw", action="store_true", help="bag: raw images instead of JPEG")
     parser.add_argument("--meshes", type=Path, default=None, help="folder of OBJ scans to add")
 
 
@@ -66,7 +67,7 @@ def _bag(args: argparse.Namespace) -> int:
     from robollm_core.synthetic.cell import write_bag
 
     options = {} if args.images is None else {"images": args.images}
-    write_bag(args.out, args.seed, **options)
+    write_bag(args.out, args.seed, raw=args.raw, **options)
     return 0
 
 
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} must be at least 1, got {value}.")
+    if args.raw and args.kind != "bag":
+        raise ConfigError(f"--raw is an option of `robollm synth bag`, not of {args.kind}.")
     if args.seed < 0:
         raise ConfigError(f"--seed must be at least 0, got {args.seed}.")
     verbs = {

@@ -214,7 +214,8 @@ def write_bag(out: Path, seed: int, *, images: int = 40, raw: bool = False) -> N
         facts = {
             "seed": seed,
             **counts,
-            "command": f"robollm synth bag --out {name}.mcap --seed {seed} --images {images}",
+            "command": f"robollm synth bag --out {name}.mcap --seed {seed} --images {images}"
+            + (" --raw" if raw else ""),
             "floor": dict(FLOOR),
         }
         (root / f"{name}.json").write_bytes(json_bytes(facts))

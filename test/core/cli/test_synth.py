@@ -1,8 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 import pytest
 
 from robollm_core.cli import synth
+from robollm_core.synthetic import containers
 
 
 @pytest.fixture
@@ -30,6 +33,7 @@ def test_segmentation_is_written_and_its_speed_printed(command, tmp_path, capsys
         (("--split", "dev"), "--split"),
         (("--subset", "dev"), "--subset"),
         (("--meshes", "/nonexistent"), "--meshes"),
+        (("--raw",), "--raw"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_2(command, tmp_path, capsys, words, named):
@@ -38,6 +42,13 @@ def test_bad_arguments_are_one_line_and_exit_2(command, tmp_path, capsys, words,
     error = capsys.readouterr().err
     assert named in error and error.count("robollm:") == 1
     assert not list(out.rglob("*.json"))
+
+
+def test_a_bag_holds_raw_images_when_asked(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "_STOCK", 8)
+    assert command("bag", "--out", str(tmp_path / "b"), "--images", "1", "--raw") == 0
+    assert "--raw" in json.loads((tmp_path / "b" / "cell.json").read_text())["command"]
+    assert b"sensor_msgs/msg/Image" in (tmp_path / "b" / "cell.mcap").read_bytes()
 
 
 def test_an_unknown_kind_is_refused(command, tmp_path):
