@@ -62,7 +62,8 @@ def test_figures_worked_out_by_hand(network, tmp_path):
     folder = tmp_path / "mix-object-tote"
     folder.mkdir()
     write_coco(folder / "val.json", folder / "images", [BOXES, BOXES[:1], []])
-    section = evaluate(network, tmp_path, "val")
+    half = load(None, ["segmentation.score_threshold=0.5"])
+    section = evaluate(network, tmp_path, "val", half)
     # ranked: 0.9 hit hit miss, 0.8 hit miss miss, 0.3 hit miss miss; recalls 1/4 each
     # precision from the right: 1 1 . 3/4 . . 4/7; recalls up to 1/2, 3/4, 1
     expected = (51 * 1.0 + 25 * 3 / 4 + 25 * 4 / 7) / 101
@@ -80,7 +81,8 @@ def test_a_lower_threshold_moves_the_working_point_alone(network, tmp_path):
     folder = tmp_path / "mix-object-tote"
     folder.mkdir()
     write_coco(folder / "val.json", folder / "images", [BOXES])
-    first = evaluate(network, tmp_path, "val")
+    half = load(None, ["segmentation.score_threshold=0.5"])
+    first = evaluate(network, tmp_path, "val", half)
     second = evaluate(network, tmp_path, "val", load(None, ["segmentation.score_threshold=0.1"]))
     assert first["mask_map50"] == second["mask_map50"]
     assert first["subsets"]["mix-object-tote"]["at_threshold"]["recall"] == pytest.approx(
