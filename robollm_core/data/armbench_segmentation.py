@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from robollm_core.data.rle import check_runs, decode_runs
 from robollm_core.errors import DatasetError
 from robollm_core.images import read_image
 from robollm_core.types import BoolArray, UInt8Array
@@ -237,43 +238,8 @@ def _counts(segmentation: Any, size: tuple[int, int]) -> bytes:
         raise ValueError(f"expected polygons or an RLE of size {[height, width]}")
     counts = segmentation["counts"]
     if isinstance(counts, list):
-        _check_runs([int(run) for run in counts], height * width)
+        check_runs([int(run) for run in counts], height * width)
         return bytes(coco_mask.frPyObjects(segmentation, height, width)["counts"])
     text = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
-    _check_runs(decode_runs(text), height * width)
+    check_runs(decode_runs(text), height * width)
     return text
-
-
-def decode_runs(text: bytes) -> list[int]:
-    """Run lengths of COCO's compressed text, checked where pycocotools trusts.
-
-    Raises:
-        ValueError: If the text has a foreign character or ends within a number.
-
-    Source:
-        cocoapi's maskApi.c: six bits a character from 48, five of them data, the
-        sixth "more follows"; from the third run on, the difference to the run
-        two before.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for byte in text:
-        bits = byte - 48
-        if not 0 <= bits < 64 or shift > 30:
-            raise ValueError("the run lengths hold a foreign character or too large a number")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError("the run lengths end within a number")
-    return runs
-
-
-def _check_runs(runs: list[int], area: int) -> None:
-    if any(run < 0 for run in runs) or sum(runs) != area:
-        raise ValueError(f"the run lengths cover {sum(runs)} pixels, the image has {area}")

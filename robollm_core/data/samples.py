@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from robollm_core.data.arrays import new_array
 from robollm_core.data.files import replacing, write_file
-from robollm_core.errors import DatasetError
+from robollm_core.errors import DatasetError, OutputError
 from robollm_core.images import CropSpec, crop, crop_whole, read_image
 from robollm_core.types import BoolArray, UInt8Array
 
@@ -118,13 +118,15 @@ def _box_region(tree: Mapping[str, Any]) -> Region | None:
 
 
 def _decode_rle(rle: tuple[int, int, str], size_hw: tuple[int, int], source: str) -> BoolArray:
-    from pycocotools import mask as coco_mask  # not on a robot
+    from robollm_core.data.rle import decode  # pycocotools, only where there are run lengths
 
     height, width, counts = rle
     if (height, width) != size_hw:
         raise DatasetError(f"{source}: the mask is {(height, width)}, the picture {size_hw}.")
-    decoded = coco_mask.decode({"size": [height, width], "counts": counts.encode("ascii")})
-    return np.asarray(decoded, dtype=np.bool_)
+    try:
+        return decode({"size": [height, width], "counts": counts})
+    except DatasetError as error:
+        raise DatasetError(f"{source}: {error}") from error
 
 
 def cut(picture: Picture, spec: CropSpec) -> UInt8Array:
@@ -178,11 +180,22 @@ def cached_crops(pictures: Sequence[Picture], spec: CropSpec, path: Path) -> UIn
     key = _fingerprint(pictures, spec)
     note = path.with_suffix(".json")
     if not (path.exists() and note.exists() and json.loads(note.read_text())["key"] == key):
+        # a build that is broken off must not leave a new cache under an old note
+        _remove(note)
         _build_cache(pictures, spec, path)
         facts = {"key": key, "crop": spec.to_json(), "count": len(pictures)}
         write_file(note, json.dumps(facts).encode())
     crops: UInt8Array = np.load(path, mmap_mode="r")
     return crops
+
+
+def _remove(note: Path) -> None:
+    try:
+        note.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise OutputError(f"cannot replace {note}: {error}. Choose another --out.") from error
 
 
 def _fingerprint(pictures: Sequence[Picture], spec: CropSpec) -> str:

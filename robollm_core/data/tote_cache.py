@@ -83,7 +83,10 @@ def _fingerprint(totes: Sequence[ToteImage], input_hw: tuple[int, int]) -> str:
     """Name of the content: sizes, masks, and each file's path, length and time."""
     digest = hashlib.sha256(json.dumps([FORMAT, *input_hw]).encode())
     for tote in totes:
-        stat = tote.path.stat()
+        try:
+            stat = tote.path.stat()
+        except OSError as error:
+            raise DatasetError(f"cannot read {tote.path}: {error}") from error
         digest.update(f"{tote.path.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         for truth in tote.truths:
             digest.update(truth.counts)

@@ -15,6 +15,7 @@ import numpy as np
 
 from robollm_core.data.armbench_segmentation import Truth
 from robollm_core.data.real import RealTote
+from robollm_core.data.rle import whole_rle
 from robollm_core.errors import DatasetError
 from robollm_core.evaluation.cell import FrameTruth, TruthInstance
 from robollm_core.evaluation.cell import match as pair_up
@@ -28,7 +29,7 @@ from robollm_core.evaluation.precision import (
     bootstrap_interval,
     match,
 )
-from robollm_core.evaluation.segmentation import RESAMPLES, SEED, whole_rle
+from robollm_core.evaluation.segmentation import RESAMPLES, SEED
 from robollm_core.geometry import mask_extent
 from robollm_core.images import draw_overlay, encode_jpeg
 from robollm_core.pipeline import Stages, perceive

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from robollm_core.config import Config, SegmentationConfig
@@ -20,6 +19,7 @@ from robollm_core.data.armbench_segmentation import (
     read_split,
     subsets,
 )
+from robollm_core.data.rle import whole_rle
 from robollm_core.errors import DatasetError
 from robollm_core.evaluation.intervals import Figure
 from robollm_core.evaluation.precision import (
@@ -35,7 +35,7 @@ from robollm_core.evaluation.precision import (
 from robollm_core.runtime.artifact import load_artifact
 from robollm_core.runtime.factory import load_engine
 from robollm_core.segmentation.stage import Segmenter
-from robollm_core.types import Frame, Instance
+from robollm_core.types import Frame
 
 SEED = 0
 RESAMPLES = 500
@@ -114,15 +114,6 @@ def judge(segmenter: Segmenter, totes: Sequence[ToteImage]) -> list[Judged]:
         truths = tuple(truth.rle for truth in tote.truths)
         judged.append(Judged(truths, tuple(truth.crowd for truth in tote.truths), found))
     return judged
-
-
-def whole_rle(instance: Instance, image_hw: tuple[int, int]) -> dict[str, Any]:
-    """An instance's mask over the whole image, as pycocotools takes it."""
-    whole = np.zeros(image_hw, dtype=np.uint8, order="F")
-    x0, y0, x1, y1 = instance.box_xyxy_px
-    whole[y0:y1, x0:x1] = instance.mask_in_box
-    rle: dict[str, Any] = coco_mask.encode(whole)
-    return rle
 
 
 def _headline(records: Sequence[Record]) -> Figure:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from robollm_core.data.armbench_segmentation import decode_runs, read_coco, read_split, subsets
+from robollm_core.data.armbench_segmentation import read_coco, read_split, subsets
+from robollm_core.data.rle import decode_runs
 from robollm_core.errors import DatasetError, ImageError
 
 MASK = np.zeros((12, 16), bool)

@@ -45,7 +45,17 @@ def test_runs_go_down_the_columns():
 
 
 @pytest.mark.parametrize(
-    "tree", [{}, {"size": [3, 3]}, {"size": 3, "counts": "a"}, {"size": ["a", 1], "counts": ""}]
+    "tree",
+    [
+        {},
+        {"size": [3, 3]},
+        {"size": 3, "counts": "a"},
+        {"size": ["a", 1], "counts": ""},
+        {"size": [4, 4], "counts": ""},  # covers nothing: pycocotools would leave garbage
+        {"size": [4, 4], "counts": "00"},
+        {"size": [-1, 4], "counts": "1"},
+        {"size": [10_000_000, 10_000_000], "counts": "0"},
+    ],
 )
 def test_wrong_trees_are_refused(tree):
     with pytest.raises(DatasetError, match="RLE"):

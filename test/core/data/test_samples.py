@@ -11,6 +11,7 @@ import small_sets
 from pycocotools import mask as coco_mask
 from small_disk import run_on_small_disk
 
+from robollm_core.data import samples
 from robollm_core.data.samples import Picture, Region, cached_crops, cut, parse_region
 from robollm_core.errors import DatasetError, ImageError, OutputError
 from robollm_core.images import CropSpec, crop, crop_whole, read_image
@@ -145,6 +146,16 @@ def test_the_cache_is_made_once_and_anew_when_anything_changes(photo, tmp_path):
     small_sets.write_jpeg(photo, np.full((50, 70, 3), 9, np.uint8))
     os.utime(photo, ns=(1, 1))
     assert not np.array_equal(cached_crops(pictures, SPEC, path), old)
+
+
+def test_a_build_that_was_broken_off_is_not_taken_for_the_old_cache(photo, tmp_path, monkeypatch):
+    path, other = tmp_path / "x.npy", CropSpec(24, "pad", blank=False, margin=0.0)
+    cached_crops([Picture(photo)], SPEC, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(samples, "write_file", lambda *_: 1 / 0)  # the process ends before the note
+        with pytest.raises(ZeroDivisionError):
+            cached_crops([Picture(photo)], other, path)
+    assert cached_crops([Picture(photo)], SPEC, path).shape[1] == SPEC.size_px
 
 
 def test_a_broken_picture_leaves_no_cache(photo, tmp_path):
