@@ -19,6 +19,7 @@ from robollm_core.types import Engine, Float32Array, Manifest, ManifestItem, UIn
 
 MAX_EMBEDDINGS = 50_000
 MAX_MANIFESTS = 8
+MAX_IMAGE_BYTES = 64 * 2**20
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
@@ -99,7 +100,12 @@ class Gallery:
         found: list[Path] = []
         for name in item.reference_images:
             path = self._root / name
-            found += _images_of(path) if path.is_dir() else [path]
+            try:
+                found += _images_of(path) if path.is_dir() else [path]
+            except OSError as error:
+                raise ManifestError(
+                    f"item {item.item_id!r}: cannot list its references in {path}: {error}."
+                ) from error
         if not found:
             raise ManifestError(
                 f"item {item.item_id!r} has no reference image under "
@@ -137,7 +143,13 @@ def _images_of(folder: Path) -> list[Path]:
 
 def _read(owner: ManifestItem, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise OSError("it is no regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_IMAGE_BYTES + 1)
+        if len(data) > MAX_IMAGE_BYTES:
+            raise OSError(f"it has more than {MAX_IMAGE_BYTES} bytes")
+        return data
     except (OSError, ValueError) as error:
         raise ManifestError(
             f"item {owner.item_id!r}: cannot read its reference image {path}: {error}. Relative "

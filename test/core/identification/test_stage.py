@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The identification stage and its gallery around a real graph that embeds mean colours."""
 
+import os
 import shutil
 
 import cv2
@@ -21,7 +22,7 @@ from colour_cell import (
 
 from robollm_core.config import IdentificationConfig, RuntimeConfig
 from robollm_core.errors import ArtifactError, ManifestError
-from robollm_core.identification.gallery import Gallery
+from robollm_core.identification.gallery import MAX_IMAGE_BYTES, Gallery
 from robollm_core.identification.stage import Identifier
 from robollm_core.images import CropSpec
 from robollm_core.manifests import parse_manifest
@@ -219,9 +220,16 @@ def break_references(folder, how):
     elif how == "empty folder":
         (folder / "references/lime.png").unlink()
         (folder / "references/lime.png").mkdir()
+    elif how == "pipe":  # reading one would wait for ever
+        (folder / "references/lime.png").unlink()
+        os.mkfifo(folder / "references/lime.png")
+    elif how == "huge":
+        os.truncate(folder / "references/lime.png", MAX_IMAGE_BYTES + 1)
 
 
-@pytest.mark.parametrize("how", ["missing", "truncated", "no image", "empty folder"])
+@pytest.mark.parametrize(
+    "how", ["missing", "truncated", "no image", "empty folder", "pipe", "huge"]
+)
 def test_an_item_without_references_is_named_and_mending_it_helps(make, tmp_path, how):
     products = write_references(tmp_path)
     break_references(tmp_path, how)
@@ -231,6 +239,8 @@ def test_an_item_without_references_is_named_and_mending_it_helps(make, tmp_path
         stage.prepare(manifest)
     if how == "empty folder":
         (tmp_path / "references/lime.png").rmdir()
+    if how == "pipe":
+        (tmp_path / "references/lime.png").unlink()
     write_references(tmp_path)
     stage.prepare(manifest)
 
