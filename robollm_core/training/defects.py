@@ -19,6 +19,7 @@ from robollm_core.data.armbench_defects import DefectSample, read_defects
 from robollm_core.data.augmentation import NO_DISGUISE, Strength, augment, draw_disguise
 from robollm_core.data.samples import cached_crops
 from robollm_core.defects.model import DefectModel, build_defects
+from robollm_core.evaluation.intervals import auroc, recall_at_fpr
 from robollm_core.training.loop import Run
 from robollm_core.training.losses import class_weights
 from robollm_core.training.recipe import CropRecipe, build_recipe
@@ -140,9 +141,8 @@ class DefectTask:
         good, bad = scores[~defect], scores[defect]
         if not len(good) or not len(bad):
             return {"select": float("-inf")}
-        ahead = (bad[:, None] > good).mean() + 0.5 * (bad[:, None] == good).mean()
-        figures = {f"recall_fpr_{p:02d}": _recall(bad, good, p / 100) for p in (10, 1)}
-        return {**figures, "select": float(ahead)}
+        figures = {f"recall_fpr_{p:02d}": recall_at_fpr(p / 100)(bad, good) for p in (10, 1)}
+        return {**figures, "select": auroc(bad, good)}
 
     def state(self) -> dict[str, Any]:
         """Nothing: every batch follows from seed and step."""
@@ -150,13 +150,6 @@ class DefectTask:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Nothing to take back."""
-
-
-def _recall(bad: Float32Array, good: Float32Array, limit: float) -> float:
-    # the lowest threshold that lets at most `limit` of the good ones reach it
-    allowed = int(limit * len(good) + 1e-9)
-    threshold = np.sort(good)[::-1][allowed] if allowed < len(good) else -np.inf
-    return float((bad > threshold).mean())
 
 
 def _evenly(samples: tuple[DefectSample, ...], recipe: DefectRecipe) -> list[DefectSample]:
