@@ -83,7 +83,7 @@ class DefectsConfig:
 
     artifact: str = _leaf("models/tiny/defects.onnx", "Exported defect classifier.")
     threshold: float = _leaf(
-        0.5, "From this defect probability an instance is flagged.", low=0.0, high=1.0, live=True
+        0.72, "From this defect probability an instance is flagged.", low=0.0, high=1.0, live=True
     )
 
 
