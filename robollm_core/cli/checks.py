@@ -34,7 +34,12 @@ WORKSHOP = ("torch", "mmengine", "mmcv", "mmdet", "onnx")
 MESSAGES = ("diagnostic_msgs", "lifecycle_msgs", "sensor_msgs", "std_msgs")
 DEVICES = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
 SHM_BYTES = 128 << 20
-_RENDER = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current()"
+_RENDER = """
+import os
+from robollm_core.synthetic.backend import load_mujoco
+load_mujoco().GLContext(16, 16).make_current()
+print(os.environ["MUJOCO_GL"])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,22 +231,20 @@ def _shared_memory() -> Check:
 
 
 def _simulator() -> Check:
-    module, reason = _imported("mujoco")
-    if module is None:
-        return Check("simulator", "mujoco", False, reason, False, _pip("mujoco"))
-    backend = os.environ.get("MUJOCO_GL", "egl" if Path("/dev/nvidiactl").exists() else "osmesa")
-    # in a process of its own: MuJoCo chooses the backend at import and may end the process
+    # looked up, not imported: MuJoCo chooses how to draw at its first import, once a process
+    try:
+        version = importlib.metadata.version("mujoco")
+    except importlib.metadata.PackageNotFoundError:
+        return Check("simulator", "mujoco", False, "not installed", False, _pip("mujoco"))
+    # in a process of its own: a graphics library that does not fit may end the process
     tried = subprocess.run(
-        [sys.executable, "-c", _RENDER],
-        env={**os.environ, "MUJOCO_GL": backend},
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", _RENDER], capture_output=True, text=True, check=False
     )
-    detail = f"{_version(module, 'mujoco')}, renders with {backend}"
     if tried.returncode == 0:
+        detail = f"{version}, renders with {tried.stdout.strip()}"
         return Check("simulator", "mujoco", True, detail, False)
     last = (tried.stderr.strip().splitlines() or ["no message"])[-1]
+    backend = os.environ.get("MUJOCO_GL", "")
     package = "libegl1" if backend == "egl" else "libosmesa6"
     return Check("simulator", "mujoco", False, last, False, f"sudo apt install {package}")
 

@@ -4,6 +4,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -107,3 +108,13 @@ def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("runtime: {speed: fast}")
     assert main(["doctor", "--config", str(tmp_path / "config.yaml")]) == 2
     assert run.__doc__
+
+
+def test_the_simulator_is_looked_at_in_a_process_of_its_own():
+    # imported without its backend chosen, MuJoCo could not draw in this process any more
+    look = (
+        "import sys; from robollm_core.cli.checks import all_checks;"
+        "from robollm_core.config import Config; list(all_checks(Config()));"
+        "sys.exit('mujoco' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
