@@ -57,6 +57,7 @@ EXTRAS = {
     "test": [
         "hypothesis>=6.100",
         "import-linter>=2.1",
+        "mcap>=1.2",
         "mypy>=1.11",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
