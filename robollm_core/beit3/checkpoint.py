@@ -8,19 +8,21 @@ Files are distrusted: nothing but tensors and plain data is unpickled.
 import argparse
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from robollm_core.beit3.encoder import Encoder, resize_positions
-from robollm_core.errors import CheckpointError
+from robollm_core.errors import CheckpointError, ConfigError
 
 FORMAT = 1
 PREFIX = "encoder."
+
+Network = TypeVar("Network", bound=nn.Module)
 
 # a torchscale block's parts and ours; query, key and value are joined apart
 _PARTS = {
@@ -180,6 +182,25 @@ def model_settings(checkpoint: Checkpoint) -> dict[str, Any]:
             f"{settings!r}. Only checkpoints of `robollm train` describe their network."
         )
     return settings
+
+
+def restore(checkpoint: Checkpoint, build: Callable[[Mapping[str, Any]], Network]) -> Network:
+    """Build the network a checkpoint holds, from the settings in it, ready to answer.
+
+    Args:
+        checkpoint: what `read_checkpoint` returned.
+        build: makes the network of a stage from the "model" branch of a recipe.
+
+    Raises:
+        CheckpointError: If the recipe does not describe the network, or a
+            weight is missing or does not fit.
+    """
+    try:
+        model = build(model_settings(checkpoint))
+    except ConfigError as error:
+        raise CheckpointError(f"{checkpoint.file}: {error}") from error
+    load_model(model, checkpoint)
+    return model.eval()
 
 
 def load_encoder(encoder: Encoder, checkpoint: Checkpoint) -> None:

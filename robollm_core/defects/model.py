@@ -9,10 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from robollm_core.beit3.build import encoder_from
-from robollm_core.beit3.checkpoint import Checkpoint, load_model, model_settings, read_checkpoint
+from robollm_core.beit3.checkpoint import read_checkpoint, restore
 from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.beit3.layers import NORM_EPS
-from robollm_core.errors import CheckpointError, ConfigError
 from robollm_core.types import DEFECT_LABELS
 
 
@@ -61,25 +60,10 @@ def build_defects(settings: Mapping[str, Any]) -> DefectModel:
     return DefectModel(encoder_from(settings))
 
 
-def restore_defects(checkpoint: Checkpoint) -> DefectModel:
-    """Build the network a checkpoint holds.
-
-    Raises:
-        CheckpointError: If the recipe does not describe the network, or a
-            weight is missing or does not fit.
-    """
-    try:
-        model = build_defects(model_settings(checkpoint))
-    except ConfigError as error:
-        raise CheckpointError(f"{checkpoint.file}: {error}") from error
-    load_model(model, checkpoint)
-    return model.eval()
-
-
 def load_graph(path: Path) -> DefectGraph:
     """The network of a checkpoint file, as it is exported.
 
     Raises:
         CheckpointError: If the file cannot be read or does not fit.
     """
-    return DefectGraph(restore_defects(read_checkpoint(path))).eval()
+    return DefectGraph(restore(read_checkpoint(path), build_defects)).eval()

@@ -16,10 +16,10 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from robollm_core.beit3.build import encoder_from
-from robollm_core.beit3.checkpoint import Checkpoint, load_model, model_settings, read_checkpoint
+from robollm_core.beit3.checkpoint import read_checkpoint, restore
 from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.beit3.layers import NORM_EPS
-from robollm_core.errors import CheckpointError, ConfigError, ShapeError
+from robollm_core.errors import ConfigError, ShapeError
 
 VIEWS = 3
 
@@ -147,28 +147,13 @@ def build_identification(settings: Mapping[str, Any]) -> IdentificationModel:
     return IdentificationModel(encoder, embedding, settings.get("fusion", encoder.shape.ffn))
 
 
-def restore_identification(checkpoint: Checkpoint) -> IdentificationModel:
-    """Build the network a checkpoint holds.
-
-    Raises:
-        CheckpointError: If the recipe does not describe the network, or a
-            weight is missing or does not fit.
-    """
-    try:
-        model = build_identification(model_settings(checkpoint))
-    except ConfigError as error:
-        raise CheckpointError(f"{checkpoint.file}: {error}") from error
-    load_model(model, checkpoint)
-    return model.eval()
-
-
 def load_graph(path: Path) -> IdentificationModel:
     """The one-view network of a checkpoint file, as it is exported.
 
     Raises:
         CheckpointError: If the file cannot be read or does not fit.
     """
-    return restore_identification(read_checkpoint(path))
+    return restore(read_checkpoint(path), build_identification)
 
 
 def load_fusion_graph(path: Path) -> FusionGraph:
