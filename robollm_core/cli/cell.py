@@ -73,19 +73,6 @@ def _own(stages: Stages) -> tuple[Segmenter, Identifier, Inspector]:
     return where, who, what
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --config and --set."""
-    parser.add_argument("--config", type=Path, help="YAML file laid over the defaults")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="assignments",
-        help="set one dotted name of the configuration; may be repeated",
-    )
-
-
 def read_config(args: argparse.Namespace, references_beside: Path) -> Config:
     """The configuration that --config and --set describe.
 

@@ -54,6 +54,7 @@ def test_only_the_room_of_the_verb_is_imported() -> None:
     )
     assert set(yaml.safe_load(answer.stderr)) == {
         "robollm_core.cli",
+        "robollm_core.cli.arguments",
         "robollm_core.cli.config",
         "robollm_core.cli.main",
         "robollm_core.config",
