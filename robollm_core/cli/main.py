@@ -5,16 +5,20 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
+from types import FrameType, ModuleType
 
 from robollm_core import __version__
 from robollm_core.errors import DependencyError, RobollmError
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: the verb's own, 2 when the input was refused, 130 when interrupted.
+
+    Raises:
+        SystemExit: With code 143 when the process is asked to end by SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(words)
+        with _orderly_end():
+            return _dispatch(words)
     except RobollmError as error:
         print(f"robollm: {error}", file=sys.stderr)
         return EXIT_REFUSED
@@ -68,6 +76,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader of a pipe left; keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Let SIGTERM unwind the stack: workers are ended, half-written files removed."""
+    if threading.current_thread() is not threading.main_thread():  # no signals elsewhere
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_TERMINATED)
 
 
 def _dispatch(words: Sequence[str]) -> int:

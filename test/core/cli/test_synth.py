@@ -1,6 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +59,31 @@ def test_a_bag_holds_raw_images_when_asked(command, tmp_path, monkeypatch):
 def test_an_unknown_kind_is_refused(command, tmp_path):
     with pytest.raises(SystemExit):
         command("pallets", "--out", str(tmp_path))
+
+
+def alive(process):
+    return Path(f"/proc/{process}").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_workers_and_leaves_nothing(tmp_path):
+    words = ("identification", "--out", str(tmp_path / "a"), "--split", "val", "--jobs", "2")
+    main = [sys.executable, "-m", "robollm_core.cli.main", "synth"]
+    process = subprocess.Popen([*main, *words], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.rglob("*.jpg")) and time.monotonic() < deadline:
+            time.sleep(0.1)  # until the workers work
+        assert list(tmp_path.rglob("*.jpg")), "the workers wrote nothing in two minutes"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+    finally:
+        process.kill()
+        process.wait()
+    assert len(children) >= 2
+    deadline = time.monotonic() + 10  # Python's own resource tracker ends a moment later
+    while any(map(alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [child for child in children if alive(child)]
+    assert list(tmp_path.iterdir()) == []
