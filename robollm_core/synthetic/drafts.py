@@ -75,10 +75,27 @@ def some_colour(rng: np.random.Generator) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def cloth(rng: np.random.Generator, size_px: int = 160) -> UInt8Array:
-    """Fabric, foam or bristles: a colour with weave, stripes, dots or mottling."""
-    base = np.array(some_colour(rng), np.float32)
-    other = np.array(some_colour(rng), np.float32)
+def dye(style: Style) -> np.random.Generator:
+    """Where the colours of what is not printed come from.
+
+    The flavours of a shelf share their shape; without print only a colour of
+    their own tells them apart, as it does gloves or shirts.
+    """
+    return np.random.default_rng((0xD7E, style.brand_seed, style.flavour_seed))
+
+
+def cloth(
+    rng: np.random.Generator, size_px: int = 160, colours: np.random.Generator | None = None
+) -> UInt8Array:
+    """Fabric, foam or bristles: a colour with weave, stripes, dots or mottling.
+
+    Args:
+        rng: where the pattern comes from.
+        size_px: edge of the patch.
+        colours: where the two colours come from, `rng` by default.
+    """
+    base = np.array(some_colour(colours or rng), np.float32)
+    other = np.array(some_colour(colours or rng), np.float32)
     y, x = np.mgrid[:size_px, :size_px].astype(np.float32)
     kind = rng.integers(5)
     period = rng.uniform(6, 40)

@@ -18,6 +18,7 @@ from robollm_core.synthetic.drafts import (
     between,
     cloth,
     curl,
+    dye,
     label_bands,
     plain,
     press_for,
@@ -183,7 +184,8 @@ def polybag(style: Style, rng: np.random.Generator, scale: float) -> Draft:
     w, h = rng.uniform(0.12, 0.26) * scale, rng.uniform(0.14, 0.3) * scale
     d = rng.uniform(0.015, 0.06)
     press = press_for(style, rng, max(w, h))
-    front = cv2.resize(cloth(rng), (round(w * press.px_per_m), round(h * press.px_per_m)))
+    fabric = cloth(rng, colours=dye(style))
+    front = cv2.resize(fabric, (round(w * press.px_per_m), round(h * press.px_per_m)))
     high, wide = front.shape[:2]
     y0, y1 = sorted(int(v) for v in rng.uniform(0, high, 2))
     if y1 - y0 > 24:

@@ -11,6 +11,7 @@ from robollm_core.synthetic.drafts import (
     Draft,
     between,
     cloth,
+    dye,
     label_bands,
     plain,
     press_for,
@@ -37,7 +38,7 @@ def soft(style: Style, rng: np.random.Generator, scale: float) -> Draft:
     small = smooth_noise(
         int(rng.integers(1 << 30)), rng.uniform(0.0, 0.06) * dims[2], 0.2 * dims[0]
     )
-    skin = cloth(rng)
+    skin = cloth(rng, colours=dye(style))
     panels = {"front": skin, "tag": draw_panel(style, (80, 60), "front", rng)}
     texture, regions = pack(panels)
     faces = {"front": regions["front"]}
@@ -70,8 +71,10 @@ def _handle(length: float, radius: float, skin: Region, rng: np.random.Generator
 def tool(style: Style, rng: np.random.Generator, scale: float) -> Draft:
     """Brushes, torches, scissors, spoons: a long handle and a head."""
     length, radius = rng.uniform(0.1, 0.3) * scale, rng.uniform(0.006, 0.018)
+    colours = dye(style)
+    head_skin, handle = cloth(rng, 64, colours), plain(some_colour(colours))
     texture, regions = pack(
-        {"handle": plain(some_colour(rng)), "head": cloth(rng, 64), "grip": plain(some_colour(rng))}
+        {"handle": handle, "head": head_skin, "grip": plain(some_colour(colours))}
     )
     parts = [_handle(length, radius, regions["handle"], rng)]
     head = np.array((rng.uniform(2, 6), rng.uniform(3, 7), rng.uniform(1.2, 5))) * radius
@@ -107,9 +110,10 @@ def ware(style: Style, rng: np.random.Generator, scale: float) -> Draft:
     r, h = between(rng, 0.03, 0.075) * scale, between(rng, 0.02, 0.14) * scale
     wall = rng.uniform(0.05, 0.45) * r
     press = press_for(style, rng, max(2 * np.pi * r * 0.6, h))
-    out = press.panel("wrap", 2 * np.pi * r, h) if rng.random() < 0.3 else cloth(rng, 96)
-    colour = some_colour(rng)
-    texture, regions = pack({"out": out, "in": plain(colour)})
+    colours = dye(style)
+    printed = rng.random() < 0.3
+    out = press.panel("wrap", 2 * np.pi * r, h) if printed else cloth(rng, 96, colours)
+    texture, regions = pack({"out": out, "in": plain(some_colour(colours))})
     y, taper = h / 2, rng.uniform(0.6, 1.0)
     if rng.random() < 0.35:  # a roll: the hole goes through
         profile = [

@@ -8,7 +8,7 @@ look-alikes on purpose. Train, val and test own disjoint ranges of seeds.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,6 +81,12 @@ def _item_id(seed: int) -> str:
     return f"R{code}"
 
 
+def _amount(printed: str, scale: float) -> str:
+    """What a pack `scale` times as long says of its content: "350 g" becomes "769 g"."""
+    number, unit = printed.split()
+    return f"{max(1, round(int(number) * scale**3))} {unit}"
+
+
 def make_product(seed: int) -> Product:
     """Make the product of a seed.
 
@@ -101,6 +107,8 @@ def make_product(seed: int) -> Product:
     resized = variant == _SHELF - 1
     scale = float(choice.choice((0.7, 1.3))) if resized else 1.0
     style = make_style(shelf, 0 if resized else variant)
+    if resized:
+        style = replace(style, amount=_amount(style.amount, scale))
     draft = FAMILIES[family][0](style, np.random.default_rng([shelf, 2]), scale)
     mesh = centred(draft.mesh)
     weight = max(0.005, draft.density * float(np.prod(mesh.dims_m)))

@@ -60,6 +60,22 @@ def test_flavours_share_the_pack_and_differ_in_print():
     assert not np.allclose(big.dims_m, lemon.dims_m, rtol=0.05)
 
 
+def test_another_size_says_another_amount():
+    lemon, big = make_product(40), make_product(43)
+    assert lemon.text.rsplit(",", 1)[0] == big.text.rsplit(",", 1)[0]
+    small, large = (int(p.text.split(",")[-1].split()[0]) for p in (lemon, big))
+    assert (small < large) == (lemon.dims_m < big.dims_m)
+
+
+def test_flavours_without_print_are_of_other_colours():
+    plain = [s for s in range(0, 2400, 4) if make_product(s).family == "tool"][:12]
+    textures = [[make_product(s + k).texture for k in range(3)] for s in plain]
+    same = sum(np.array_equal(a, b) for a, b, _ in textures)
+    # two draws from few greys may agree, a shelf of them may not
+    assert len(plain) == 12
+    assert same <= 3
+
+
 @pytest.mark.parametrize("seed", [-1, 2**48])
 def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(ConfigError, match="2\\*\\*48"):
