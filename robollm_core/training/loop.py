@@ -9,6 +9,7 @@ uninterrupted one would have taken.
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
@@ -86,6 +88,15 @@ def pick_device(recipe: LoopRecipe) -> torch.device:
     if recipe.threads > 0:
         torch.set_num_threads(recipe.threads)
     return torch.device(recipe.device)
+
+
+def plain_attention(device: torch.device) -> AbstractContextManager[None]:
+    """Attention as matrix products on a CPU, torch's choice elsewhere.
+
+    For short sequences the backward of the CPU's fused kernel takes longer than
+    the products it saves: a step of the tiny encoder is a fifth faster without.
+    """
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 class Run:
@@ -159,7 +170,8 @@ class Run:
         torch.manual_seed(int(words[0]))
         self.task.module.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.recipe.bf16):
+        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16)
+        with plain_attention(self.device), precision:
             loss, figures = self.task.loss(self.at.step, done)
         loss.backward()
         norm = float(clip_gradient(self.task.module, self.recipe.clip))
