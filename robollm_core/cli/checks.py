@@ -16,6 +16,7 @@ from typing import Any
 from robollm_core.cli.prerequisites import PYTHON_VERSIONS, missing, sourced_ros
 from robollm_core.config import Config, RuntimeConfig
 from robollm_core.errors import RobollmError
+from robollm_core.synthetic.backend import chosen_backend, debian_package
 
 # import name -> name on the package index
 DEPLOY = {
@@ -244,8 +245,7 @@ def _simulator() -> Check:
         detail = f"{version}, renders with {tried.stdout.strip()}"
         return Check("simulator", "mujoco", True, detail, False)
     last = (tried.stderr.strip().splitlines() or ["no message"])[-1]
-    backend = os.environ.get("MUJOCO_GL", "")
-    package = "libegl1" if backend == "egl" else "libosmesa6"
+    package = debian_package(chosen_backend())
     return Check("simulator", "mujoco", False, last, False, f"sudo apt install {package}")
 
 

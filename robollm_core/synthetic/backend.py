@@ -11,6 +11,17 @@ from types import ModuleType
 from robollm_core.errors import DependencyError
 
 
+def chosen_backend() -> str:
+    """What MuJoCo draws with: MUJOCO_GL where it is set, else EGL with a GPU, OSMesa without."""
+    has_gpu = Path("/dev/nvidia0").exists() or bool(list(Path("/dev").glob("dri/renderD*")))
+    return os.environ.get("MUJOCO_GL") or ("egl" if has_gpu else "osmesa")
+
+
+def debian_package(backend: str) -> str:
+    """The Debian package of the library that a backend draws with."""
+    return "libegl1" if backend == "egl" else "libosmesa6"
+
+
 @cache
 def load_mujoco() -> ModuleType:
     """Import MuJoCo with an off-screen backend chosen; MUJOCO_GL overrides the choice.
@@ -18,9 +29,7 @@ def load_mujoco() -> ModuleType:
     Raises:
         DependencyError: If MuJoCo or the graphics library it draws with is missing.
     """
-    has_gpu = Path("/dev/nvidia0").exists() or bool(list(Path("/dev").glob("dri/renderD*")))
-    os.environ.setdefault("MUJOCO_GL", "egl" if has_gpu else "osmesa")
-    backend = os.environ["MUJOCO_GL"]
+    backend = os.environ["MUJOCO_GL"] = chosen_backend()
     os.environ.setdefault("PYOPENGL_PLATFORM", backend)
     # one worker process a core is faster than many threads a worker, and as exact
     os.environ.setdefault("LP_NUM_THREADS", "0")
@@ -32,6 +41,6 @@ def load_mujoco() -> ModuleType:
         ) from error
     except (AttributeError, ImportError, OSError, RuntimeError) as error:
         raise DependencyError(
-            f"MuJoCo cannot draw with MUJOCO_GL={backend} ({error}). On a machine without a GPU "
-            "run `apt-get install libosmesa6` and leave MUJOCO_GL unset."
+            f"MuJoCo cannot draw with MUJOCO_GL={backend} ({error}). Run `apt-get install "
+            f"{debian_package(backend)}`; on a machine without a GPU leave MUJOCO_GL unset."
         ) from error

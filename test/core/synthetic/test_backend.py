@@ -11,8 +11,18 @@ def test_a_missing_graphics_library_names_the_package(monkeypatch):
         raise AttributeError("'NoneType' object has no attribute 'glGetError'")
 
     monkeypatch.setattr(backend.importlib, "import_module", broken)
-    with pytest.raises(DependencyError, match="libosmesa6"):
-        backend.load_mujoco.__wrapped__()
+    for name, package in (("osmesa", "libosmesa6"), ("egl", "libegl1")):
+        monkeypatch.setenv("MUJOCO_GL", name)
+        with pytest.raises(DependencyError, match=package):
+            backend.load_mujoco.__wrapped__()
+
+
+@pytest.mark.parametrize(("gpu", "name"), [(True, "egl"), (False, "osmesa")])
+def test_a_gpu_decides_where_nothing_is_said(monkeypatch, gpu, name):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(backend.Path, "exists", lambda path: gpu)
+    monkeypatch.setattr(backend.Path, "glob", lambda path, pattern: iter(()))
+    assert backend.chosen_backend() == name
 
 
 def test_a_missing_mujoco_names_the_install(monkeypatch):
