@@ -234,6 +234,9 @@ class SegmentStage(Protocol):
 class IdentifyStage(Protocol):
     """Names each instance among the items of a manifest."""
 
+    def warm_up(self) -> None:
+        """Run the network once; without a manifest `identify` need not."""
+
     def prepare(self, manifest: Manifest) -> None:
         """Embed its references; raises ManifestError when one cannot be read."""
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from robollm_core.config import IdentificationConfig
 from robollm_core.identification.gallery import Gallery
-from robollm_core.images import crop
+from robollm_core.images import GREY, crop
 from robollm_core.runtime.artifact import Sidecar
 from robollm_core.runtime.furniture import check_stage, crop_spec, run_batches
 from robollm_core.types import Engine, Float32Array, Frame, Identification, Instance, Manifest
@@ -55,6 +55,11 @@ class Identifier:
             ManifestError: If a reference image is missing or broken.
         """
         self._gallery.references(manifest)
+
+    def warm_up(self) -> None:
+        """Run the network on one grey crop; without a manifest `identify` would not."""
+        size = self._crop.size_px
+        run_batches(self._engine, np.full((1, size, size, 3), GREY, np.uint8), "embedding")
 
     def identify(
         self, frame: Frame, instances: Sequence[Instance], manifest: Manifest | None

@@ -114,6 +114,11 @@ def test_no_manifest_no_items_no_instances(make, manifest):
         assert [(a.candidates, a.item_id) for a in answers] == [((), "")] * 3
 
 
+def test_a_warm_up_runs_the_network_without_a_manifest(make, engine):
+    make().warm_up()
+    assert engine.batches == [1]
+
+
 def test_items_that_are_all_picked_are_no_candidates(make, tmp_path):
     products = write_references(tmp_path)
     products[0] |= {"quantity": 2, "picked": 2}
