@@ -21,6 +21,7 @@ OK, WARN, ERROR = 0, 1, 2
 """Levels, as in diagnostic_msgs/DiagnosticStatus."""
 TOPICS = ("image", "container/manifest")
 """What the node listens to; refusals are counted for each."""
+IMAGE, MANIFEST = TOPICS
 QUIET_S = 5.0
 """A refusal is logged once a topic in this many seconds."""
 RECENT_S = 10.0
@@ -61,6 +62,8 @@ class Health:
         """Label of the lifecycle state."""
         self.model: dict[str, str] = {}
         """What was loaded, by stage; empty when nothing is."""
+        self.refusal = ""
+        """Why the newest manifest was refused; empty once a later one is in force."""
         self._logged_at: dict[str, float] = {}
         self.restart()
 
@@ -111,10 +114,17 @@ class Health:
             self.errors[topic] += 1
             self._last_error = f"{topic}: {text}"
             self._last_error_at = now
+            if topic == MANIFEST:
+                self.refusal = text
             due = now - self._logged_at.get(topic, -np.inf) >= QUIET_S
             if due:
                 self._logged_at[topic] = now
             return due
+
+    def accepted(self) -> None:
+        """The newest manifest is in force."""
+        with self._lock:
+            self.refusal = ""
 
     def statuses(
         self,
@@ -141,7 +151,7 @@ class Health:
                 self._latency_status(config),
                 Status("output", OK, f"{sum(listeners.values())} listeners", dict(listeners)),
                 self._error_status(),
-                _manifest_status(manifest),
+                _manifest_status(manifest, self.refusal),
             )
 
     def _input_status(self, config: Config, counts: Mapping[str, int]) -> Status:
@@ -182,13 +192,17 @@ class Health:
         return Status("errors", ERROR if recent else OK, text, values)
 
 
-def _manifest_status(manifest: Manifest | None) -> Status:
+def _manifest_status(manifest: Manifest | None, refusal: str) -> Status:
+    refused = f"refused: {refusal.rstrip('.')}; " if refusal else ""
     if manifest is None:
-        return Status("manifest", WARN, "none yet; instances are found but not named")
+        return Status("manifest", WARN, f"{refused}none yet; instances are found but not named")
     values = {
         "container_id": manifest.container_id,
         "version": manifest.version,
         "items": len(manifest.items),
         "sha256": manifest.sha256[:12],
     }
+    if refused:
+        kept = f"{manifest.container_id} v{manifest.version} stays in force"
+        return Status("manifest", WARN, refused + kept, values)
     return Status("manifest", OK, f"{len(manifest.items)} items", values)

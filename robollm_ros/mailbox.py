@@ -43,21 +43,26 @@ class Mailbox(Generic[T]):
             self._changed.notify()
 
     def nudge(self) -> None:
-        """Let the reader return once from `take` without an item."""
+        """Let the reader return once from `wait` without an item."""
         with self._changed:
             self._nudged = True
             self._changed.notify()
 
-    def take(self) -> T | None:
-        """Wait for an item, a nudge or the end.
+    def wait(self) -> bool:
+        """Wait for an item, a nudge or the end; an item stays, and may still be overwritten.
 
         Returns:
-            The newest item, or None after a nudge or when the box is closed.
+            Whether the box is still open.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._item is not None or self._nudged or self._closed)
-            item, self._item = self._item, None
             self._nudged = False
+            return not self._closed
+
+    def take(self) -> T | None:
+        """The newest item, or None when there is none; does not wait."""
+        with self._changed:
+            item, self._item = self._item, None
             return item
 
     def close(self) -> None:
@@ -74,8 +79,3 @@ class Mailbox(Generic[T]):
         """Items received and dropped, read together."""
         with self._changed:
             return {"received": self.received, "dropped": self.dropped}
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed

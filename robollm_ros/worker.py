@@ -16,11 +16,10 @@ from robollm_core.errors import RobollmError
 from robollm_core.manifests import check_version, parse_manifest
 from robollm_core.pipeline import Stages, perceive
 from robollm_core.types import Frame, Instance, Manifest
-from robollm_ros.health import TOPICS, Health
+from robollm_ros.health import IMAGE, MANIFEST, Health
 from robollm_ros.mailbox import Mailbox
 from robollm_ros.outputs import Answer
 
-IMAGE, MANIFEST = TOPICS
 _KEPT = {IMAGE: "The frame is skipped.", MANIFEST: "The manifest before stays in force."}
 Decode = Callable[[Any], tuple[Frame, Header]]
 
@@ -59,12 +58,16 @@ class Worker:
         self._decode = decode
         self._publish = publish
         self._log = log
+        self._lock = threading.Lock()
         self._offered: Manifest | None = None
+        self._newest_refused = False
+        """Whether the newest manifest that came, not the newest offered, was refused."""
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to answer, with an empty mailbox."""
         self.mailbox = Mailbox()
+        self.mailbox.nudge()  # a manifest may have been offered just before the last stop
         self._thread = threading.Thread(target=self._serve, name="perceive", daemon=True)
         self._thread.start()
 
@@ -81,9 +84,11 @@ class Worker:
         A manifest that is refused leaves the one before in force.
         """
         with self._refusing(MANIFEST):
+            self._newest_refused = True  # until all checks are passed
             manifest = parse_manifest(text, "the manifest")
-            check_version(self._offered or self.manifest, manifest)
-            self._offered = manifest
+            with self._lock:
+                check_version(self._offered or self.manifest, manifest)
+                self._offered, self._newest_refused = manifest, False
             self.mailbox.nudge()
 
     @contextmanager
@@ -97,19 +102,25 @@ class Worker:
                 self._log(topic, f"{str(error).rstrip('.')}. {_KEPT[topic]}{trace}")
 
     def _serve(self) -> None:
-        while not self.mailbox.closed:
-            arrival = self.mailbox.take()
+        while self.mailbox.wait():
             with self._refusing(MANIFEST):
                 self._accept()
-            if arrival is not None:
+            # taken only now: embedding may last, and what is answered is the newest frame
+            if (arrival := self.mailbox.take()) is not None:
                 with self._refusing(IMAGE):
                     self._answer(*arrival)
 
     def _accept(self) -> None:
-        manifest, self._offered = self._offered, None
-        if manifest is not None:
-            self.stages.identification.prepare(manifest)
-            self.manifest = manifest
+        with self._lock:
+            manifest, self._offered = self._offered, None
+        if manifest is None:
+            return
+        # it may have been offered while a newer one was being embedded
+        check_version(self.manifest, manifest)
+        self.stages.identification.prepare(manifest)
+        self.manifest = manifest
+        if not self._newest_refused:
+            self._health.accepted()
 
     def _answer(self, message: Any, arrived: float) -> None:
         taken = time.perf_counter()
@@ -140,7 +151,7 @@ def warm_up(stages: Stages, iterations: int) -> None:
     for _ in range(iterations):
         try:
             stages.segmentation.segment(frame)
-            stages.identification.identify(frame, (instance,), None)
+            stages.identification.warm_up()
             stages.defects.inspect(frame, (instance,))
         except RobollmError:
             raise

@@ -155,6 +155,10 @@ def test_a_bad_manifest_leaves_the_one_before_in_force(make_cell, logged, tmp_pa
     cell.status("manifest", lambda s: s.level == b"\x00")
     cell.tell(bad)
     cell.wait(lambda: cell.node._health.errors["container/manifest"] == 1, "the refusal")
+    status = cell.status("manifest", lambda s: s.level == b"\x01")
+    assert status.message.startswith("refused: ")
+    assert status.message.endswith("; T-1 v2 stays in force")
+    assert values(status)["version"] == "2"
     cell.show(IMAGE)
     (found,) = cell.answers("detections", 1)
     assert found.detections[0].results[0].hypothesis.class_id == "apple"
@@ -208,3 +212,33 @@ def test_an_unexpected_failure_is_logged_with_its_trace_and_survived(make_cell, 
     (line,) = warnings(logged)
     assert "a bug" in line
     assert "Traceback" in line
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2], ids=["segmentation", "identification", "defects"])
+def test_a_network_that_fails_stops_configure_before_the_first_frame(
+    make_cell, logged, monkeypatch, stage
+):
+    from robollm_core.cli import cell as building
+
+    load, loaded = building.load_engine, []
+
+    class Broken:
+        def __init__(self, engine):
+            self.spec, self.description = engine.spec, engine.description
+
+        def run(self, inputs):
+            raise RuntimeError("no kernel image is available")
+
+    def load_engine(*arguments):
+        loaded.append(load(*arguments))
+        return Broken(loaded[-1]) if len(loaded) == stage + 1 else loaded[-1]
+
+    monkeypatch.setattr(building, "load_engine", load_engine)
+    cell = make_cell()
+    assert not cell.transition("configure")
+    (line,) = warnings(logged)
+    assert line.startswith("cannot configure: ")
+    assert "no kernel image" in line
+    assert "Traceback" not in line
+    # FAILURE and not ERROR: it may be tried again, and by then the engine is sound
+    assert cell.transition("configure")

@@ -7,7 +7,7 @@ import pytest
 
 from robollm_core.config import Config, update
 from robollm_core.types import Frame, Manifest, ManifestItem
-from robollm_ros.health import ERROR, OK, QUIET_S, RECENT_S, WARN, Health
+from robollm_ros.health import ERROR, MANIFEST, OK, QUIET_S, RECENT_S, WARN, Health
 
 CONFIG = update(Config(), {"input.stale_after_s": 2.0, "health.budget_ms": 100.0})
 
@@ -136,3 +136,21 @@ def test_the_manifest_in_force_is_named(clock):
     assert status.values == {
         "container_id": "T-7", "version": 4, "items": 2, "sha256": "f" * 12,
     }  # fmt: skip
+
+
+def test_a_refused_manifest_is_told_of_until_one_is_accepted(clock):
+    manifest = Manifest("T-7", 4, (ManifestItem("A"),))
+    health = Health(clock)
+    health.refused(MANIFEST, "no JSON.")
+    found = by_name(health)["manifest"]
+    assert found.level == WARN
+    assert found.message == "refused: no JSON; none yet; instances are found but not named"
+    clock.now += 100 * RECENT_S
+    health.refused("image", "no step")
+    health.restart()
+    found = by_name(health, manifest)["manifest"]
+    assert (found.level, found.message) == (WARN, "refused: no JSON; T-7 v4 stays in force")
+    assert found.values["items"] == 1
+    health.accepted()
+    found = by_name(health, manifest)["manifest"]
+    assert (found.level, found.message) == (OK, "1 items")

@@ -21,28 +21,42 @@ def test_the_newest_wins_and_the_others_are_counted():
 def test_a_nudge_wakes_the_reader_once_without_an_item():
     box = Mailbox()
     box.nudge()
+    assert box.wait()
     assert box.take() is None
+    woken = threading.Event()
+    reader = threading.Thread(target=lambda: box.wait() and woken.set())
+    reader.start()
+    assert not woken.wait(0.05)
     box.put("frame")
-    box.nudge()
+    assert woken.wait(10)
+    reader.join(10)
     assert box.take() == "frame"
-    box.put("next")
-    assert box.take() == "next"
+
+
+def test_what_arrives_between_waiting_and_taking_is_taken():
+    box = Mailbox()
+    box.put("old")
+    assert box.wait()
+    box.put("new")
+    assert box.take() == "new"
+    assert box.take() is None
+    assert box.counts == {"received": 2, "dropped": 1}
 
 
 def test_closing_wakes_a_waiting_reader_and_counts_what_was_left():
     box = Mailbox()
     taken = []
-    reader = threading.Thread(target=lambda: taken.append(box.take()))
+    reader = threading.Thread(target=lambda: taken.append(box.wait()))
     reader.start()
     box.close()
     reader.join(10)
-    assert taken == [None]
-    assert box.closed
+    assert taken == [False]
     box.put("late")
     assert box.counts == {"received": 0, "dropped": 0}
     box = Mailbox()
     box.put("unread")
     box.close()
+    assert not box.wait()
     assert box.take() is None
     assert box.counts == {"received": 1, "dropped": 1}
 
@@ -52,8 +66,9 @@ def test_nothing_is_lost_or_counted_twice_between_threads():
     taken = []
 
     def read():
-        while (item := box.take()) is not None:
-            taken.append(item)
+        while box.wait():
+            if (item := box.take()) is not None:
+                taken.append(item)
 
     def write(first):
         for number in range(first, first + 2000):
