@@ -33,7 +33,8 @@ SENTENCES = {
     "~/masks": "Label image of the camera's size: 0 is background, i+1 the i-th detection. "
     "Computed only while somebody listens.",
     "~/overlay": "The camera image with everything drawn in. Computed only while somebody listens.",
-    "/diagnostics": "Lifecycle, models, input, latency, errors and manifest, each with a level.",
+    "/diagnostics": "Lifecycle, models, input, latency, output, errors and manifest, each with a "
+    "level and the full name of the node: `/cell/perception: input`.",
 }
 _OF_ROS = {"/rosout", "/parameter_events", "~/transition_event"}
 

@@ -89,7 +89,13 @@ def json_message(tree: Mapping[str, Any]) -> String:
 
 
 def diagnostics_message(statuses: Sequence[Status], node: str, stamp: Time) -> DiagnosticArray:
-    """The health of a node; each status is named `<node>: <name>`."""
+    """The health of a node; each status is named `<node>: <name>`.
+
+    Args:
+        statuses: what to say.
+        node: fully qualified name: all cells of a robot share one topic.
+        stamp: time of the message.
+    """
     message = DiagnosticArray(header=Header(stamp=stamp))
     for status in statuses:
         values = [KeyValue(key=key, value=str(value)) for key, value in status.values.items()]

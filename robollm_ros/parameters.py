@@ -7,7 +7,7 @@ are kept and `Parameters.config` raises them together when the node configures.
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -22,38 +22,47 @@ from rclpy.parameter import Parameter
 from robollm_core.config import Config, Leaf, Scalar, check_leaf, leaves, update
 from robollm_core.errors import ConfigError
 
-AUTOSTART = "autostart"
+AUTOSTART = Leaf(
+    "autostart", False, "Configure and activate without being told.", None, None, (), False
+)
 _OF_ROS = ("use_sim_time", "start_type_description_service")
 
 
 class Parameters:
-    """Declares every leaf of the configuration on a node and watches over changes.
+    """Declares every leaf of the configuration, and a few more, on a node; watches over changes.
 
     The node must have been made with `automatically_declare_parameters_from_overrides`,
     the one public way to see overrides that nobody declares.
     """
 
-    def __init__(self, node: Node, on_change: Callable[[Config], None]) -> None:
+    def __init__(
+        self, node: Node, on_change: Callable[[Config], None], more: Iterable[Leaf] = ()
+    ) -> None:
         """Declare everything; never raises for a bad override.
 
         Args:
             node: the node that gets the parameters.
             on_change: called with the new tree after a live leaf changed while locked.
+            more: parameters that are no part of the tree.
         """
         self.locked = False
         """True while the node is configured: only live leaves may change."""
         self._node = node
         self._on_change = on_change
-        self._leaves = {leaf.name: leaf for leaf in leaves()}
+        self._leaves = {leaf.name: leaf for leaf in (*leaves(), *more)}
         self._faults: dict[str, str] = {}
         overrides = {
             name: parameter.value
             for name, parameter in node.get_parameters_by_prefix("").items()
-            if name not in _OF_ROS and not name.startswith("qos_overrides.")
+            if name not in _OF_ROS
         }
-        self.autostart = self._declare_autostart(overrides)
+        descriptor = ParameterDescriptor(
+            description=f"{AUTOSTART.doc} (takes effect at the start of the node)", read_only=True
+        )
+        self._declare(AUTOSTART, descriptor, overrides)
+        self.autostart = bool(self._value(AUTOSTART.name))
         for leaf in self._leaves.values():
-            self._declare(leaf, overrides)
+            self._declare(leaf, _descriptor(leaf), overrides)
         for name in overrides:
             self._faults[name] = self._unknown(name)
         node.add_on_set_parameters_callback(self._check)
@@ -69,7 +78,7 @@ class Parameters:
             raise ConfigError(
                 "wrong parameters: " + " | ".join(self._faults[name] for name in self._faults)
             )
-        return update(Config(), {name: self._value(name) for name in self._leaves})
+        return update(Config(), {leaf.name: self._value(leaf.name) for leaf in leaves()})
 
     def period_s(self) -> float:
         """Seconds between diagnostics; the default while the override is wrong."""
@@ -78,12 +87,9 @@ class Parameters:
     def _value(self, name: str) -> Any:
         return self._node.get_parameter(name).value
 
-    def _declare_autostart(self, overrides: dict[str, Any]) -> bool:
-        leaf = Leaf(AUTOSTART, False, "Configure and activate without being told.", *_FREE)
-        self._declare(leaf, overrides)
-        return bool(self._value(AUTOSTART))
-
-    def _declare(self, leaf: Leaf, overrides: dict[str, Any]) -> None:
+    def _declare(
+        self, leaf: Leaf, descriptor: ParameterDescriptor, overrides: dict[str, Any]
+    ) -> None:
         value: Scalar = leaf.default
         if leaf.name in overrides:
             self._node.undeclare_parameter(leaf.name)
@@ -92,7 +98,7 @@ class Parameters:
             except ConfigError as error:
                 self._faults[leaf.name] = f"parameter {error}"
         # the override was judged above; ROS would raise its own error in the constructor
-        self._node.declare_parameter(leaf.name, value, _descriptor(leaf), ignore_override=True)
+        self._node.declare_parameter(leaf.name, value, descriptor, ignore_override=True)
 
     def _unknown(self, name: str) -> str:
         close = difflib.get_close_matches(name, self._leaves, n=1)
@@ -121,9 +127,6 @@ class Parameters:
             self._faults.pop(name, None)
         if named and self.locked:
             self._on_change(self.config())
-
-
-_FREE = (None, None, (), False)
 
 
 def _descriptor(leaf: Leaf) -> ParameterDescriptor:

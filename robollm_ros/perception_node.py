@@ -17,13 +17,13 @@ from robollm_core.cli.cell import build_stages, describe, retune
 from robollm_core.config import Config
 from robollm_ros.cdr import FrameReader
 from robollm_ros.conversions import diagnostics_message
-from robollm_ros.health import Health
-from robollm_ros.inputs import Inputs, image_topic
+from robollm_ros.health import IMAGE, Health
+from robollm_ros.inputs import Inputs, image_topic, qos_leaves
 from robollm_ros.outputs import Outputs
 from robollm_ros.parameters import Parameters
 from robollm_ros.program import EXIT_REFUSED, announce, run, spin
 from robollm_ros.transitions import transition
-from robollm_ros.worker import IMAGE, Worker, warm_up
+from robollm_ros.worker import Worker, warm_up
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
@@ -36,7 +36,7 @@ class PerceptionNode(LifecycleNode):
         super().__init__(
             "perception", automatically_declare_parameters_from_overrides=True, **options
         )
-        self.parameters = Parameters(self, self._retune)
+        self.parameters = Parameters(self, self._retune, qos_leaves(self))
         self._config = Config()
         self._health = Health()
         self._worker: Worker | None = None
@@ -91,7 +91,7 @@ class PerceptionNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.close()
         self._outputs = self._worker = None
-        self._health.model, self._health.state = {}, "unconfigured"
+        self._health.model, self._health.state, self._health.refusal = {}, "unconfigured", ""
         self.parameters.locked = False
         gc.collect()
 
@@ -117,7 +117,8 @@ class PerceptionNode(LifecycleNode):
         listeners = self._outputs.listeners() if self._outputs else {}
         statuses = self._health.statuses(self._config, manifest, counts, listeners)
         stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostics_message(statuses, self.get_name(), stamp))
+        name = self.get_fully_qualified_name()
+        self._diagnostics.publish(diagnostics_message(statuses, name, stamp))
 
 
 def serve(stop: threading.Event) -> int:

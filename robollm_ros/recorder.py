@@ -96,7 +96,7 @@ class Recorder(Node):
 
     def _diagnose(self, bag: BagWriter, data: bytes) -> None:
         for status in deserialize_message(data, DiagnosticArray).status:
-            if status.name == f"{self._node}: output":
+            if status.name == f"{self.resolve_topic_name(self._node, only_expand=True)}: output":
                 seen = {pair.key: int(pair.value) for pair in status.values}
                 self._matched = all(
                     seen.get(name, 0) >= max(1, self.count_subscribers(topic))

@@ -18,6 +18,7 @@ from rclpy.parameter import Parameter
 
 from robollm_core.config import Config, flatten, leaves, to_yaml, update
 from robollm_core.errors import ConfigError
+from robollm_ros.inputs import qos_leaves
 from robollm_ros.parameters import Parameters
 
 pytestmark = pytest.mark.ros
@@ -45,7 +46,7 @@ def make(domain):
             )
         )
         heard = []
-        return nodes[-1], Parameters(nodes[-1], heard.append), heard
+        return nodes[-1], Parameters(nodes[-1], heard.append, qos_leaves(nodes[-1])), heard
 
     yield build
     for node in nodes:
@@ -65,7 +66,18 @@ def test_every_leaf_is_declared_with_its_sentence_type_and_limits(make):
         limits = [(limit.from_value, limit.to_value) for limit in ranges]
         assert limits == ([(leaf.low, leaf.high)] if leaf.low is not None else [])
         assert all(choice in descriptor.additional_constraints for choice in leaf.choices)
-    assert node.get_parameter("autostart").value is False
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_autostart_counts_at_the_start_and_cannot_change_later(make, value):
+    node, parameters, _ = make(autostart=value)
+    assert parameters.autostart is value
+    descriptor = node.describe_parameter("autostart")
+    assert descriptor.read_only
+    assert "at the start of the node" in descriptor.description
+    (result,) = node.set_parameters([Parameter("autostart", value=not value)])
+    assert not result.successful
+    assert node.get_parameter("autostart").value is value
 
 
 def test_overrides_reach_the_tree_and_an_integer_serves_for_a_float(make):
@@ -90,6 +102,12 @@ def test_overrides_reach_the_tree_and_an_integer_serves_for_a_float(make):
         ("segmentation.score_treshold", 0.5, ["unknown", "segmentation.score_threshold"]),
         ("speed", 9, ["unknown", "speed"]),
         ("autostart", 1, ["autostart", "bool"]),
+        ("qos_overrides./image.subscription.reliability", "maybe", ["best_effort", "maybe"]),
+        ("qos_overrides./image.subscription.depth", 0, ["depth", "[1, 1000]"]),
+        ("qos_overrides./image.subscription.depth", "5", ["depth", "int"]),
+        ("qos_overrides./image.subscription.dept", 5, ["unknown", "subscription.depth?"]),
+        ("qos_overrides./camera/image.subscription.depth", 5, ["unknown", "/image.subscription"]),
+        ("qos_overrides./image.publisher.depth", 5, ["unknown"]),
     ],
 )
 def test_a_wrong_override_fails_with_one_message_and_not_before_configure(make, name, value, words):
@@ -98,6 +116,36 @@ def test_a_wrong_override_fails_with_one_message_and_not_before_configure(make, 
         parameters.config()
     assert all(word in str(failure.value) for word in words)
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "topics"),
+    [
+        ((), ["/image", "/image/compressed", "/container/manifest"]),
+        (("-r", "__ns:=/left", "-r", "image:=/top/image_raw"),
+         ["/top/image_raw", "/left/image/compressed", "/left/container/manifest"]),
+    ],
+    ids=["plain", "namespace and remapping"],
+)  # fmt: skip
+def test_the_qos_of_each_input_is_a_parameter_named_as_ros_names_it(make, arguments, topics):
+    chosen = f"qos_overrides.{topics[0]}.subscription.depth"
+    node, parameters, _ = make(*arguments, "-p", f"{chosen}:=7")
+    assert parameters.config() == Config()
+    found = {name: p.value for name, p in node.get_parameters_by_prefix("qos_overrides").items()}
+    assert found == {
+        f"{topic}.subscription.{policy}": value
+        for topic, depth, reliability in zip(
+            topics, (7, 5, 1), ("best_effort", "best_effort", "reliable"), strict=True
+        )
+        for policy, value in
+        (("history", "keep_last"), ("depth", depth), ("reliability", reliability))
+    }  # fmt: skip
+    parameters.locked = True
+    (result,) = node.set_parameters([Parameter(chosen, value=8)])
+    assert not result.successful
+    parameters.locked = False
+    (result,) = node.set_parameters([Parameter(chosen, value=8)])
+    assert result.successful
 
 
 def test_all_faults_are_told_at_once(make):

@@ -217,6 +217,67 @@ def test_the_newest_frame_wins_and_the_others_are_counted(make_cell):
     assert values(cell.status("input", lambda s: values(s)["processed"] == "2"))["dropped"] == "3"
 
 
+def test_configure_runs_each_network_as_often_as_it_is_told(make_cell, monkeypatch):
+    from robollm_core.cli import cell as building
+
+    load, runs = building.load_engine, []
+
+    class Counting:
+        def __init__(self, path, engine):
+            self.spec, self.description = engine.spec, engine.description
+            self._name, self._engine = str(path), engine
+
+        def run(self, inputs):
+            runs.append(self._name)
+            return self._engine.run(inputs)
+
+    monkeypatch.setattr(
+        building, "load_engine", lambda path, *rest: Counting(path, load(path, *rest))
+    )
+    cell = make_cell(health__warmup_iterations=3)
+    assert cell.transition("configure")
+    assert sorted(map(runs.count, set(runs))) == [3, 3, 3]
+
+
+def test_the_diagnostics_of_two_cells_can_be_told_apart(make_cell):
+    from robollm_ros.perception_node import PerceptionNode
+
+    cell = make_cell()
+    other = PerceptionNode(namespace="left", context=cell.context)
+    cell._executor.add_node(other)
+    try:
+        for name in ("/perception", "/left/perception"):
+            status = cell.status("lifecycle", lambda s: True, node=name)
+            assert status.hardware_id == name
+    finally:
+        cell._executor.remove_node(other)
+        other.destroy_node()
+
+
+@pytest.mark.parametrize("transport", ["raw", "compressed"])
+def test_the_qos_of_the_inputs_can_be_overridden_at_every_activation(make_cell, transport):
+    from robollm_ros.inputs import IMAGES_IN
+
+    topic = "/image" if transport == "raw" else "/image/compressed"
+    chosen = {
+        "input.transport": transport,
+        f"qos_overrides.{topic}.subscription.reliability": "reliable",
+        f"qos_overrides.{topic}.subscription.depth": 3,
+        f"qos_overrides.{topic}.subscription.history": "keep_all",
+    }
+    cell = make_cell(**chosen)
+    assert cell.transition("configure")
+    for _ in range(2):
+        assert cell.transition("activate")
+        (info,) = cell.node.get_subscriptions_info_by_topic(topic)
+        assert info.qos_profile.reliability.name == "RELIABLE"
+        profiles = [s.qos_profile for s in cell.node._inputs._subscriptions]
+        assert [(p.history.name, p.depth) for p in profiles] == [("KEEP_LAST", 1), ("KEEP_ALL", 3)]
+        assert cell.transition("deactivate")
+    # the defaults are shared by all nodes of the process: they must not be written to
+    assert (IMAGES_IN.depth, IMAGES_IN.reliability.name) == (5, "BEST_EFFORT")
+
+
 def test_diagnostics_say_how_the_node_does(make_cell):
     cell = make_cell(input__stale_after_s=0.3, health__budget_ms=1.0)
     cell.start()
