@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from robollm_core.synthetic.products import Product, catalogue_seeds, make_product
-from robollm_core.synthetic.scans import load_scan, scan_files
+from robollm_core.synthetic.scans import Scan, load_scan, scan_files
 from robollm_core.synthetic.staging import box_of, jpeg_bytes
 from robollm_core.synthetic.studio import Studio
 from robollm_core.synthetic.views import CATALOGUE_GRID, catalogue_shot
@@ -41,8 +41,8 @@ class Entry:
     photos: tuple[bytes, ...]
 
 
-Source = int | str
-"""Where a product comes from: its seed, or the path of its scan."""
+Source = int | Scan
+"""Where a product comes from: its seed or its scan."""
 
 
 def sources(split: str, seed: int, count: int, meshes: Path | None) -> tuple[Source, ...]:
@@ -56,15 +56,15 @@ def sources(split: str, seed: int, count: int, meshes: Path | None) -> tuple[Sou
 
     Raises:
         ConfigError: If the split is unknown or a number out of range.
-        DatasetError: If the folder holds no scan.
+        DatasetError: If the folder holds no scan, or two of one name.
     """
     scans = [] if meshes is None else scan_files(meshes, split)
-    return (*catalogue_seeds(split, seed, count), *(str(file) for file in scans))
+    return (*catalogue_seeds(split, seed, count), *scans)
 
 
 def fetch(source: Source) -> Product:
     """Make or read a product."""
-    return make_product(source) if isinstance(source, int) else load_scan(Path(source))
+    return make_product(source) if isinstance(source, int) else load_scan(source)
 
 
 def card(product: Product) -> Card:

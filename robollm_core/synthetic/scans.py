@@ -22,6 +22,21 @@ from robollm_core.types import UInt8Array
 _TEXTURE_PX = 384
 _LONGEST_M = 0.45
 _MOST_FACES = 200_000
+_LONGEST_NAME = 200  # bytes; file systems take 255
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A mesh on disk.
+
+    Attributes:
+        path: the .obj file.
+        name: what its product goes by, unique in its folder of scans and fit for
+            the name of a folder.
+    """
+
+    path: Path
+    name: str
 
 
 @dataclass(slots=True)
@@ -161,19 +176,21 @@ def _assemble(obj: _Obj, regions: dict[str, Region]) -> Mesh:
 
 
 @lru_cache(maxsize=64)
-def load_scan(path: Path) -> Product:
+def load_scan(scan: Scan) -> Product:
     """Read one OBJ file with its materials as a product.
 
-    An `info.json` in the folder above the mesh may give name and weight. The
-    smallest edge of the box becomes z, so that physics lays the scan flat.
+    An `info.json` in the folder above the mesh's own may give weight and
+    description. The smallest edge of the box becomes z, so that physics lays
+    the scan flat.
 
     Args:
-        path: The .obj file, metres or millimetres.
+        scan: Its .obj file is in metres or millimetres.
 
     Raises:
         DatasetError: If the mesh or a texture is unreadable, empty or of an
             impossible size.
     """
+    path = scan.path
     obj = _parse(path)
     texture, regions = pack(_colours(path, obj))
     mesh = _assemble(obj, regions)
@@ -183,14 +200,13 @@ def load_scan(path: Path) -> Product:
             f"{path} is {longest:.3f} m long; expected 0.005 to {_LONGEST_M} m. Scale it to metres."
         )
     info = _info(path)
-    name = str(info.get("name") or path.parent.parent.name or path.stem)
     weight = info.get("weight")
     return Product(
-        item_id=f"SCAN-{name}",
+        item_id=f"SCAN-{scan.name}",
         family="scan",
         dims_m=mesh.dims_m,
         weight_kg=float(weight) if isinstance(weight, int | float) else 0.2,
-        text=str(info.get("description") or name),
+        text=str(info.get("description") or scan.name),
         mesh=mesh,
         texture=texture,
         gloss=0.3,
@@ -209,27 +225,61 @@ def _info(path: Path) -> dict[str, Any]:
     return info if isinstance(info, dict) else {}
 
 
-def scan_files(folder: Path, split: str) -> list[Path]:
-    """OBJ files below a folder that belong to a split: every tenth to val, every tenth to test.
+def _name(folder: Path, path: Path) -> str:
+    """Name of a scan: what its info.json says, else where it lies in the folder."""
+    parts = path.relative_to(folder).with_suffix("").parts
+    # sets of scans have <item>/<some folder>/<any name>.obj; a shorter path is all there is
+    place = parts[-3] if len(parts) > 2 else "-".join(parts)
+    name = str(_info(path).get("name") or place)
+    # no half of a surrogate pair is printable, so what is left can be encoded
+    safe = name.isprintable() and not set(name) & set("/\\") and name not in (".", "..")
+    if not safe or len(name.encode()) > _LONGEST_NAME:
+        raise DatasetError(
+            f"{path} is named {name[:80]!r}, which cannot be the name of a folder. Give it "
+            "another name in its info.json."
+        )
+    return name
 
-    Raises:
-        DatasetError: If the folder holds no OBJ file.
-    """
+
+def _find(folder: Path) -> list[Scan]:
     files = sorted(folder.rglob("*.obj"))
     if not files:
         raise DatasetError(f"--meshes {folder}: expected a folder with .obj files, found none.")
+    named: dict[str, Path] = {}
+    for file in files:
+        name = _name(folder, file)
+        if name in named:
+            raise DatasetError(
+                f"{named[name]} and {file} are both named {name!r}. Keep one mesh an item, or "
+                "give each item a name of its own in its info.json."
+            )
+        named[name] = file
+    return [Scan(file, name) for name, file in named.items()]
+
+
+def scan_files(folder: Path, split: str) -> list[Scan]:
+    """Scans below a folder that belong to a split: every tenth to val, every tenth to test.
+
+    A scan is named by the `info.json` in the folder above the mesh's own, else
+    by <item> of <item>/<folder>/x.obj, else by its whole path in the folder.
+
+    Raises:
+        DatasetError: If the folder holds no OBJ file, or if, in whatever split,
+            two have one name or one has a name that no folder can have.
+    """
     place = {8: "val", 9: "test"}
-    return [file for number, file in enumerate(files) if place.get(number % 10, "train") == split]
+    scans = enumerate(_find(folder))
+    return [scan for number, scan in scans if place.get(number % 10, "train") == split]
 
 
 def load_scans(folder: Path, split: str, rng: np.random.Generator, most: int = 8) -> list[Product]:
     """At most `most` scans of a split, drawn by `rng`.
 
     Raises:
-        DatasetError: If the folder holds no OBJ file or one cannot be used.
+        DatasetError: If `scan_files` refuses the folder or a scan cannot be used.
     """
     if split not in SPLITS:
         raise DatasetError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
-    files = scan_files(folder, split)
-    chosen = sorted(int(k) for k in rng.permutation(len(files))[:most])
-    return [load_scan(files[number]) for number in chosen]
+    scans = scan_files(folder, split)
+    chosen = sorted(int(k) for k in rng.permutation(len(scans))[:most])
+    return [load_scan(scans[number]) for number in chosen]

@@ -8,6 +8,7 @@ from robollm_core.errors import ConfigError, DatasetError
 from robollm_core.images import decode_image
 from robollm_core.synthetic.products import catalogue_seeds, make_catalogue
 from robollm_core.synthetic.references import REFERENCE_PX, fetch, photograph, sources
+from robollm_core.synthetic.scans import Scan
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,8 @@ def test_sources_are_seeds_then_the_scans_of_the_split(tmp_path):
     assert parts["train"][:4] == catalogue_seeds("train", 3, 4)
     assert [len(each) for each in parts.values()] == [4 + 16, 4 + 2, 4 + 2]
     assert len({source for each in parts.values() for source in each}) == 12 + 20
+    scans = [each for part in parts.values() for each in part if isinstance(each, Scan)]
+    assert len({scan.name for scan in scans}) == 20
     assert sources("val", 3, 4, None) == catalogue_seeds("val", 3, 4)
 
 
@@ -97,7 +100,7 @@ def test_bad_sources_are_refused(tmp_path):
     with pytest.raises(DatasetError):
         sources("train", 0, 4, tmp_path)
     with pytest.raises(DatasetError):
-        fetch(str(tmp_path / "none.obj"))
+        fetch(Scan(tmp_path / "none.obj", "none"))
 
 
 def test_a_seed_is_fetched_as_its_product(products):

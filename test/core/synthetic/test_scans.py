@@ -8,7 +8,7 @@ import pytest
 
 from robollm_core.errors import DatasetError
 from robollm_core.synthetic.meshes import signed_volume
-from robollm_core.synthetic.scans import load_scan, load_scans, scan_files
+from robollm_core.synthetic.scans import Scan, load_scan, load_scans, scan_files
 
 CUBE = """# a brick
 mtllib brick.mtl
@@ -47,7 +47,7 @@ def brick(tmp_path):
     picture[10:] = (255, 0, 0)
     cv2.imwrite(str(folder / "print.png"), picture)
     (tmp_path / "brick" / "info.json").write_text(json.dumps({"name": "brick", "weight": 0.7}))
-    return folder / "brick.obj"
+    return Scan(folder / "brick.obj", "brick")
 
 
 def test_a_scan_becomes_a_product(brick):
@@ -75,7 +75,7 @@ def test_millimetres_are_recognised(brick):
         else line
         for line in CUBE.splitlines()
     ]
-    brick.write_text("\n".join(scaled))
+    brick.path.write_text("\n".join(scaled))
     load_scan.cache_clear()
     assert load_scan(brick).dims_m == pytest.approx((0.2, 0.1, 0.05))
 
@@ -98,7 +98,7 @@ def test_a_broken_mesh_is_refused_by_name(tmp_path, text, named):
     path = tmp_path / "bad.obj"
     path.write_text(text)
     with pytest.raises(DatasetError, match=named) as caught:
-        load_scan(path)
+        load_scan(Scan(path, "bad"))
     assert "bad.obj" in str(caught.value)
 
 
@@ -106,11 +106,11 @@ def test_binary_rubbish_is_refused(tmp_path):
     path = tmp_path / "bad.obj"
     path.write_bytes(bytes(range(256)) * 20)
     with pytest.raises(DatasetError, match="OBJ"):
-        load_scan(path)
+        load_scan(Scan(path, "bad"))
 
 
 def test_a_broken_texture_is_refused_by_name(brick):
-    (brick.parent / "print.png").write_bytes(b"not a picture")
+    (brick.path.parent / "print.png").write_bytes(b"not a picture")
     load_scan.cache_clear()
     with pytest.raises(DatasetError, match="print.png"):
         load_scan(brick)
@@ -122,6 +122,74 @@ def test_splits_share_no_scan(tmp_path):
     parts = [scan_files(tmp_path, split) for split in ("train", "val", "test")]
     assert [len(part) for part in parts] == [21, 2, 2]
     assert len(set().union(*map(set, parts))) == 25
+
+
+def lay(folder, place, info=None):
+    """Put a brick at a place in the folder, and an info.json two folders above the file."""
+    path = folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(CUBE.replace("mtllib brick.mtl\n", ""))
+    if info is not None:
+        (path.parent.parent / "info.json").write_text(json.dumps(info))
+    return path
+
+
+def names(folder):
+    return [scan.name for scan in scan_files(folder, "train")]
+
+
+@pytest.mark.parametrize(
+    ("places", "wanted"),
+    [
+        (("tea.obj", "mug.obj"), ["mug", "tea"]),
+        (("tea/mesh.obj", "mug/mesh.obj"), ["mug-mesh", "tea-mesh"]),
+        (("cans/tea.obj", "cans/mug.obj"), ["cans-mug", "cans-tea"]),
+        (("tea/mesh/x.obj", "mug/mesh/x.obj"), ["mug", "tea"]),
+        (("items/tea/mesh/x.obj", "items/mug/mesh/x.obj"), ["mug", "tea"]),
+        (("tea.v1.obj", "tea.v2.obj"), ["tea.v1", "tea.v2"]),
+    ],
+)
+def test_scans_are_named_by_where_they_lie(tmp_path, places, wanted):
+    for place in places:
+        lay(tmp_path / "set", place)
+    assert names(tmp_path / "set") == wanted
+    products = load_scans(tmp_path / "set", "train", np.random.default_rng(0))
+    assert [product.item_id for product in products] == [f"SCAN-{name}" for name in wanted]
+
+
+def test_the_name_of_info_json_comes_first(tmp_path):
+    lay(tmp_path, "a/mesh/x.obj", {"name": "tea"})
+    lay(tmp_path, "b/mesh/x.obj", {"name": 7})
+    lay(tmp_path, "c/mesh/x.obj", {"weight": 0.1})
+    assert names(tmp_path) == ["tea", "7", "c"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "a\\b", "..", ".", "a\0b", "a\nb", "a\ud800", "x" * 300]
+)
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path, name):
+    path = lay(tmp_path, "a/mesh/x.obj", {"name": name})
+    with pytest.raises(DatasetError, match="cannot be the name of a folder") as caught:
+        names(tmp_path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 250
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "info"),
+    [
+        ("a/mesh/x.obj", "b/mesh/x.obj", {"name": "tea"}),
+        ("a/mesh/x.obj", "a/mesh/y.obj", None),
+        ("a-b/c.obj", "a/b-c.obj", None),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_two_scans_of_one_name_are_refused_with_both(tmp_path, first, second, info, split):
+    places = (first, second)
+    paths = [str(lay(tmp_path, place, info)) for place in places]
+    with pytest.raises(DatasetError, match="are both named") as caught:
+        scan_files(tmp_path, split)  # the two need not be of the split asked for
+    assert all(path in str(caught.value) for path in paths)
 
 
 def test_a_folder_without_meshes_is_refused(tmp_path):
