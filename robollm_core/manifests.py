@@ -50,12 +50,13 @@ def parse_manifest(text: str | bytes, source: str) -> Manifest:
     tree = _decode(data, source)
     # the first error is enough to refuse, and a huge wrong input has millions
     for error in jsonschema.Draft202012Validator(_schema()).iter_errors(tree):
-        raise ManifestError(f"{source}: {error.json_path}: {_brief(error)}")
+        raise ManifestError(f"{source}: {_brief(error.json_path)}: {_brief(error.message)}")
     digest = hashlib.sha256(data).hexdigest()
     items = tuple(_items(tree, source))
     if "products" not in tree:
         return Manifest(container_id=digest[:12], version=0, items=items, sha256=digest)
-    return Manifest(tree["container_id"], tree.get("version", 0), items, digest)
+    version = int(tree.get("version", 0))  # JSON schema counts 7.0 as an integer
+    return Manifest(tree["container_id"], version, items, digest)
 
 
 def read_manifest(path: Path | str) -> Manifest:
@@ -137,10 +138,11 @@ def _decode(data: bytes, source: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is twice")
+    tree: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in tree:
+            raise ValueError(f"the key {_brief(repr(key))} is twice")
+        tree[key] = value
     return tree
 
 
@@ -148,9 +150,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _brief(error: jsonschema.ValidationError) -> str:
-    message = str(error.message)
-    return message if len(message) <= 200 else f"{message[:160]} ... {message[-30:]}"
+def _brief(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:160]} ... {text[-30:]}"
 
 
 def _items(tree: Mapping[str, Any], source: str) -> Iterator[ManifestItem]:

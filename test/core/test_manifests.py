@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robollm_core import manifests
 from robollm_core.errors import ManifestError
 from robollm_core.manifests import (
     MAX_BYTES,
@@ -121,6 +122,9 @@ def test_armbench_container_json_is_a_manifest():
         ('{"B00X": 5}', r"\$\.B00X: 5 is not of type 'object'"),
         ('{"B00X": {"weight": "heavy"}}', r"\$\.B00X\.weight: 'heavy' is not of type 'number'"),
         ('{"A": {}, "A": {}}', "'A' is twice"),
+        (f'{{"{"A" * 9999}": {{}}, "{"A" * 9999}": {{}}}}', r"'AA+ \.\.\. A+' is twice"),
+        (f'{{"{"A" * 250}": 5}}', r"\$\.A+ \.\.\. A+: 5 is not of type 'object'"),
+        (f'{{"{"A" * 99999}": {{}}}}', r"\$: 'A+ \.\.\. "),
         ('{"": {}}', r"\$"),
         ('{"container_id": "T"}', r"\$: 'products' is a required property"),
         (text(container_id=7), r"\$\.container_id: 7 is not of type 'string'"),
@@ -152,6 +156,41 @@ def test_wrong_manifests_name_the_field(source, told):
         parse_manifest(source, "wms")
     assert str(caught.value).startswith("wms")
     assert len(str(caught.value)) < 600
+
+
+class CountedKey(str):
+    """A key that counts how often it is compared."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+    compared = 0
+
+    def __eq__(self, other):
+        CountedKey.compared += 1
+        assert CountedKey.compared <= 10**6, "each key is compared with all others"
+        return str.__eq__(self, other)
+
+
+def test_finding_a_key_twice_takes_one_pass(monkeypatch):
+    many = [*map(str, range(10**5)), "99999"]
+    monkeypatch.setattr(CountedKey, "compared", 0)
+    with pytest.raises(ValueError, match="'99999' is twice"):
+        manifests._unique([(CountedKey(key), None) for key in many])
+    assert CountedKey.compared < len(many)
+
+
+def test_many_keys_are_refused_quickly():
+    many = ", ".join(f'"{number}": {{}}' for number in range(10**5))
+    with pytest.raises(ManifestError, match="'99999' is twice"):
+        parse_manifest(f'{{{many}, "99999": {{}}}}', "x")
+    with pytest.raises(ManifestError, match="too many properties"):
+        parse_manifest(f"{{{many}}}", "x")
+
+
+def test_a_version_is_an_int_however_it_is_written():
+    got = parse_manifest(text(version=7.0), "x")
+    assert type(got.version) is int
+    assert '"version":7,' in manifest_json(got)
 
 
 def test_a_huge_manifest_is_refused_before_it_is_read(tmp_path):
