@@ -5,11 +5,21 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from robollm_core.errors import ConfigError, RobollmError
 
-KINDS = ("segmentation", "identification", "defects", "bag")
+_SET = {"split": "all", "jobs": os.cpu_count() or 1, "meshes": None}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "segmentation": {"images": 1000, "subset": "all", **_SET},
+    "identification": {"picks": 1000, **_SET},
+    "defects": {"images": 1000, **_SET},
+    "bag": {"images": 40, "raw": False},
+}
+"""What each kind takes besides --out and --seed, and what is taken when it is not given."""
+KINDS = tuple(OPTIONS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,31 +27,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=KINDS, help="what to make")
     parser.add_argument("--out", type=Path, required=True, help="folder (or .mcap file) to write")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
+    images = "mixed totes (each transfer set gets a tenth), defect pictures, or frames of the bag"
+    _add(parser, "images", images, type=int)
+    _add(parser, "picks", "how many picks", type=int)
+    _add(parser, "split", "train, val, test or all (8:1:1, default)")
+    _add(parser, "subset", "one subset instead of all")
+    _add(parser, "jobs", "processes (default: one a core)", type=int)
+    _add(parser, "meshes", "folder of OBJ scans to add", type=Path)
+    _add(parser, "raw", "raw images instead of JPEG", action="store_true")
+
+
+def _add(parser: argparse.ArgumentParser, name: str, text: str, **more: Any) -> None:
+    # None is "not given"; what it stands for depends on the kind
     parser.add_argument(
-        "--images",
-        type=int,
-        default=None,
-        help="mixed totes (each transfer set gets a tenth), defect pictures, or frames of the bag",
+        f"--{name}", default=None, help=f"{', '.join(_kinds(name))}: {text}", **more
     )
-    parser.add_argument("--picks", type=int, default=None, help="picks of identification")
-    parser.add_argument("--split", default="all", help="train, val, test or all (8:1:1, default)")
-    parser.add_argument("--subset", default="all", help="segmentation: one subset instead of all")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--raw", action="store_true", help="bag: raw images instead of JPEG")
-    parser.add_argument("--meshes", type=Path, default=None, help="folder of OBJ scans to add")
+
+
+def _kinds(name: str) -> list[str]:
+    return [kind for kind, options in OPTIONS.items() if name in options]
 
 
 def _segmentation(args: argparse.Namespace) -> int:
     from robollm_core.synthetic.totes import Order, write_segmentation
 
-    order = Order(
-        seed=args.seed,
-        images=1000 if args.images is None else args.images,
-        split=args.split,
-        subset=args.subset,
-        jobs=args.jobs,
-        meshes=args.meshes,
-    )
+    order = Order(args.seed, args.images, args.split, args.subset, args.jobs, args.meshes)
     rate = write_segmentation(args.out, order)
     print(f"{args.out}: {rate:.2f} images/s/core")
     return 0
@@ -50,39 +60,50 @@ def _segmentation(args: argparse.Namespace) -> int:
 def _identification(args: argparse.Namespace) -> int:
     from robollm_core.synthetic.picks import write_identification
 
-    picks = 1000 if args.picks is None else args.picks
-    write_identification(args.out, args.seed, picks, args.split, args.jobs, args.meshes)
+    write_identification(args.out, args.seed, args.picks, args.split, args.jobs, args.meshes)
     return 0
 
 
 def _defects(args: argparse.Namespace) -> int:
     from robollm_core.synthetic.damage import write_defects
 
-    images = 1000 if args.images is None else args.images
-    write_defects(args.out, args.seed, images, args.split, args.jobs, args.meshes)
+    write_defects(args.out, args.seed, args.images, args.split, args.jobs, args.meshes)
     return 0
 
 
 def _bag(args: argparse.Namespace) -> int:
     from robollm_core.synthetic.cell import write_bag
 
-    options = {} if args.images is None else {"images": args.images}
-    write_bag(args.out, args.seed, raw=args.raw, **options)
+    write_bag(args.out, args.seed, images=args.images, raw=args.raw)
     return 0
+
+
+def _settings(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments with the kind's defaults filled in; others' options are refused."""
+    settings = vars(args).copy()
+    own = OPTIONS[args.kind]
+    for name in {name: None for options in OPTIONS.values() for name in options}:
+        value = settings.get(name)
+        if value is not None and name not in own:
+            raise ConfigError(
+                f"--{name} is an option of `robollm synth {'|'.join(_kinds(name))}`, "
+                f"not of {args.kind}. Leave it out."
+            )
+        settings[name] = own.get(name) if value is None else value
+    return argparse.Namespace(**settings)
 
 
 def run(args: argparse.Namespace) -> int:
     """Make what was asked for.
 
     Raises:
-        ConfigError: If an argument is out of range.
+        ConfigError: If an argument is out of range or of another kind.
     """
+    settings = _settings(args)
     for name in ("images", "picks", "jobs"):
-        value = getattr(args, name)
+        value = getattr(settings, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} must be at least 1, got {value}.")
-    if args.raw and args.kind != "bag":
-        raise ConfigError(f"--raw is an option of `robollm synth bag`, not of {args.kind}.")
     if args.seed < 0:
         raise ConfigError(f"--seed must be at least 0, got {args.seed}.")
     verbs = {
@@ -91,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         "defects": _defects,
         "bag": _bag,
     }
-    return verbs[args.kind](args)
+    return verbs[args.kind](settings)
 
 
 def main() -> int:

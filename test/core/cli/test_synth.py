@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -38,7 +39,6 @@ def test_segmentation_is_written_and_its_speed_printed(command, tmp_path, capsys
         (("--split", "dev"), "--split"),
         (("--subset", "dev"), "--subset"),
         (("--meshes", "/nonexistent"), "--meshes"),
-        (("--raw",), "--raw"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_2(command, tmp_path, capsys, words, named):
@@ -47,6 +47,65 @@ def test_bad_arguments_are_one_line_and_exit_2(command, tmp_path, capsys, words,
     error = capsys.readouterr().err
     assert named in error and error.count("robollm:") == 1
     assert not list(out.rglob("*.json"))
+
+
+# what an option of each name may look like
+WORDS = {
+    "images": ("--images", "3"),
+    "picks": ("--picks", "3"),
+    "split": ("--split", "all"),
+    "subset": ("--subset", "all"),
+    "jobs": ("--jobs", "1"),
+    "meshes": ("--meshes", "scans"),
+    "raw": ("--raw",),
+}
+TAKEN = {
+    "segmentation": {"images", "split", "subset", "jobs", "meshes"},
+    "identification": {"picks", "split", "jobs", "meshes"},
+    "defects": {"images", "split", "jobs", "meshes"},
+    "bag": {"images", "raw"},
+}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What the kinds were asked to make, instead of making it."""
+    asked = []
+    for kind in TAKEN:
+        monkeypatch.setattr(synth, f"_{kind}", lambda args: asked.append(args) or 0)
+    return asked
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+@pytest.mark.parametrize("name", WORDS)
+def test_a_kind_refuses_the_options_of_others(command, tmp_path, capsys, made, kind, name):
+    code = command(kind, "--out", str(tmp_path / "a"), *WORDS[name])
+    error = capsys.readouterr().err
+    if name in TAKEN[kind]:
+        assert (code, error, len(made)) == (0, "", 1)
+        return
+    assert (code, made) == (2, [])
+    assert error.startswith(f"robollm: --{name} is an option of `robollm synth ")
+    told = error.split("`robollm synth ")[1].split("`")[0].split("|")
+    assert set(told) == {each for each, names in TAKEN.items() if name in names}
+    assert error.count("robollm:") == 1
+    assert f"not of {kind}" in error
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_what_is_not_given_is_filled_in(command, tmp_path, made, kind):
+    assert command(kind, "--out", str(tmp_path / "a")) == 0
+    usual = {
+        "images": 40 if kind == "bag" else 1000,
+        "picks": 1000,
+        "split": "all",
+        "subset": "all",
+        "jobs": os.cpu_count() or 1,
+        "raw": False,
+    }
+    wanted = {name: usual.get(name) if name in TAKEN[kind] else None for name in WORDS}
+    assert {name: getattr(made[0], name) for name in WORDS} == wanted
+    assert made[0].seed == 0
 
 
 def test_a_bag_holds_raw_images_when_asked(command, tmp_path, monkeypatch):
