@@ -120,6 +120,11 @@ def test_two_items_make_one_mask(data_set):
         assert coco_mask.area(code) > 0.15 * note["bbox"][2] * note["bbox"][3]
 
 
+def test_two_items_are_of_one_product_or_of_two(data_set):
+    pairs = [note["item_ids"] for note in notes(data_set) if note["label"] == "multi_pick"]
+    assert {first == second for first, second in pairs} == {True, False}
+
+
 def test_same_seed_same_bytes_for_any_jobs(data_set, tmp_path):
     write_defects(tmp_path / "again", 2, 2, "val", jobs=1)
     again = tree(tmp_path / "again")
