@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How data sets come to disk: made in parallel, whole or not at all."""
 
+import errno
 import json
 import multiprocessing
+import os
 import shutil
 import uuid
 from collections import deque
@@ -32,6 +34,9 @@ Files = dict[str, bytes]
 def staged(out: Path) -> Iterator[Path]:
     """Give an empty folder whose files move into `out` when the block ends without an error.
 
+    The folder has a hidden name. It lies in `out` when that is there, which may
+    be a link or a disk of its own, else beside it: moving never copies.
+
     Args:
         out: Is made when it is not there; files of the same name are replaced.
 
@@ -39,8 +44,11 @@ def staged(out: Path) -> Iterator[Path]:
         OutputError: If the disk refuses; `out` then is as it was before the
             block, unless it was the last step, the moving, that failed.
     """
-    draft = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
+    mark = f"{uuid.uuid4().hex[:8]}.partial"
+    draft = out / f".{mark}" if out.is_dir() else out.parent / f".{out.name}.{mark}"
     try:
+        if os.path.lexists(out) and not out.is_dir():  # known now, not after hours of work
+            raise NotADirectoryError(errno.ENOTDIR, "it is there and is no folder")
         draft.mkdir(parents=True)
         yield draft
         _move(draft, out)

@@ -9,7 +9,12 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
+from small_disk import run_on_small_disk
+from small_sets import write_defects, write_picks
 
+from robollm_core.data.armbench_defects import read_defects
+from robollm_core.data.armbench_identification import read_identification
+from robollm_core.data.folder import image_files
 from robollm_core.errors import OutputError
 from robollm_core.synthetic import staging
 from robollm_core.synthetic.staging import box_of, in_order, region, staged, write_files
@@ -57,10 +62,67 @@ def test_a_full_disk_is_an_output_error_that_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_in_the_way_is_an_output_error(tmp_path):
+def test_a_file_in_the_way_is_an_output_error_before_any_work(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="another --out"), staged(tmp_path / "file" / "set"):
-        pass
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    for out in (tmp_path / "file" / "set", tmp_path / "file", tmp_path / "lost"):
+        with pytest.raises(OutputError, match="another --out"), staged(out):
+            pytest.fail("the work began")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "lost"]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_draft_hides_in_a_folder_that_is_there(tmp_path, linked):
+    home = tmp_path / "home"
+    out = tmp_path / "links" / "set" if linked else home
+    out.parent.mkdir(exist_ok=True)
+    write_files(home, {"a.txt": b"old"})
+    if linked:
+        out.symlink_to(home)
+    with staged(out) as root:
+        assert root.parent.resolve() == home
+        assert root.name.startswith(".")
+        write_files(root, {"b.txt": b"new"})
+        assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert tree(home) == {"a.txt": b"old", "b.txt": b"new"}
+    with pytest.raises(ZeroDivisionError), staged(out) as root:
+        write_files(root, {"c.txt": b"3"})
+        raise ZeroDivisionError
+    assert sorted(path.name for path in home.iterdir()) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("write", "read"),
+    [
+        (write_picks, lambda root: read_identification(root, "train")),
+        (write_defects, lambda root: read_defects(root, "train")),
+        (
+            lambda root: write_files(root, {"a.jpg": b""}) or root,
+            lambda root: list(image_files([root])),
+        ),
+    ],
+)
+def test_readers_do_not_see_the_draft(tmp_path, write, read):
+    out = write(tmp_path / "set")
+    before = read(out)
+    with staged(out) as root:
+        write(root)
+        (root / "train.csv").write_text("nothing-such\n")
+        assert read(out) == before
+
+
+def test_a_folder_on_a_disk_of_its_own_is_filled(tmp_path):
+    code = f"""
+from pathlib import Path
+from robollm_core.synthetic.staging import staged, write_files
+out = Path({str(tmp_path / "set")!r})
+assert out.stat().st_dev != out.parent.stat().st_dev
+with staged(out) as root:
+    write_files(root, {{"a/b.txt": b"1"}})
+print((out / "a" / "b.txt").read_bytes())
+"""
+    assert run_on_small_disk(tmp_path / "set", 256, code) == ("b'1'\n", "['a']")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 # worker processes cannot import a test, so what they run comes from the standard library
