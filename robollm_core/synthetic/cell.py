@@ -8,7 +8,7 @@ writer, or a node that plays camera, puts the time on.
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -34,7 +34,7 @@ from robollm_core.synthetic.containers import (
 )
 from robollm_core.synthetic.lens import expose
 from robollm_core.synthetic.render import Renderer
-from robollm_core.synthetic.staging import json_bytes, staged
+from robollm_core.synthetic.staging import Files, json_bytes, staged, write_files, write_whole
 
 CAMERA = "tote_camera"
 FRAME_NS = 500_000_000
@@ -107,24 +107,28 @@ def _empty(container: Container, goods: Goods, renderer: Renderer) -> Iterator[C
         manifest = manifest_text(container, goods)
 
 
-def live_cell(folder: Path, seed: int) -> Iterator[CellFrame]:
+def live_cell(
+    folder: Path, seed: int, write: Callable[[Path, Files], None] = write_whole
+) -> Iterator[CellFrame]:
     """Frames of a simulated cell, without end.
 
     Args:
         folder: Reference images are written below it, before the first
             manifest that names them is given.
         seed: Fixes every byte.
+        write: Writes the reference images; `write_files` is enough, and quicker,
+            when `folder` is staged.
 
     Raises:
         ConfigError: If the seed is out of range.
         DependencyError: If MuJoCo is missing.
-        OSError: If the folder cannot be written.
+        OutputError: If the folder cannot be written; no image is left half-written.
     """
     if not 0 <= seed < CELL_CATALOGUES:
         raise ConfigError(f"--seed of a cell must be in 0 .. {CELL_CATALOGUES - 1}, got {seed}.")
     number = 0
     while True:
-        goods = stocked(folder, seed, number // _TOTES_A_STOCK)
+        goods = stocked(folder, seed, number // _TOTES_A_STOCK, write)
         with Renderer(goods.stock.skins, FRAME_PX) as renderer:
             for _ in range(_TOTES_A_STOCK):
                 rng = np.random.default_rng([seed, number, 0xCE11])
@@ -211,7 +215,7 @@ def write_bag(out: Path, seed: int, *, images: int = 40, raw: bool = False) -> N
         raise ConfigError(f"--images must be at least 1, got {images}.")
     folder, name = (out.parent, out.stem) if out.suffix == ".mcap" else (out, "cell")
     with staged(folder) as root:
-        frames = islice(live_cell(root, seed), images)
+        frames = islice(live_cell(root, seed, write_files), images)
         bar = tqdm(frames, "cell", images, unit="frame")
         counts = _write_frames(root / f"{name}.mcap", iter(bar), raw)
         facts = {

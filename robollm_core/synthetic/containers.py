@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Totes of a running cell: what they hold, what the camera sees of it, what is true."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from robollm_core.synthetic.products import Product, catalogue_seeds, make_produ
 from robollm_core.synthetic.references import Card, photograph
 from robollm_core.synthetic.render import Int32Array, Renderer, Rendering, project
 from robollm_core.synthetic.scene import Scene, Stock, build_tote, make_stock
-from robollm_core.synthetic.staging import Files, json_bytes, region, write_files
+from robollm_core.synthetic.staging import Files, json_bytes, region
 from robollm_core.synthetic.totes import MIN_VISIBLE_FRACTION, MIN_VISIBLE_PX
 
 FRAME_PX = (480, 640)
@@ -76,8 +76,8 @@ def _make_goods(
     return Goods(make_stock(rng, products), cards, twin, damages)
 
 
-def stocked(folder: Path, seed: int, number: int) -> Goods:
-    """The goods of the totes number * 4 and after; writes their reference images."""
+def stocked(folder: Path, seed: int, number: int, write: Callable[[Path, Files], None]) -> Goods:
+    """The goods of the totes number * 4 and after; writes their reference images with `write`."""
     lots = catalogue_seeds("test", CELL_CATALOGUES + seed, (number + 1) * _STOCK)
     products = [make_product(each) for each in lots[number * _STOCK :]]
     cards: dict[str, Card] = {}
@@ -86,7 +86,7 @@ def stocked(folder: Path, seed: int, number: int) -> Goods:
         cards[entry.card.item_id] = entry.card
         for view, photo in enumerate(entry.photos, 1):
             files[f"references/{entry.card.item_id}/{view}.jpg"] = photo
-    write_files(folder, files)
+    write(folder, files)
     return _make_goods(products, cards, np.random.default_rng([seed, number, 0x600D]))
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from robollm_core.data.files import write_file
 from robollm_core.errors import OutputError
 from robollm_core.types import UInt8Array
 
@@ -69,8 +70,18 @@ def _move(source: Path, target: Path) -> None:
         source.replace(target)
 
 
+def write_whole(root: Path, files: Files) -> None:
+    """Write each file below `root` whole or not at all, for a folder that is not staged.
+
+    Raises:
+        OutputError: If the disk refuses.
+    """
+    for name, content in files.items():
+        write_file(root / name, content)
+
+
 def write_files(root: Path, files: Files) -> None:
-    """Write each file below `root`, with the folders it needs."""
+    """Write each file below `root`, a staged folder, with the folders it needs."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

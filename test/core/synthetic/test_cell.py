@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
 import json
+import resource
 from itertools import islice
 from pathlib import Path
 
@@ -183,6 +184,18 @@ def test_same_seed_same_bytes_and_raw_is_the_same_picture(folder, tmp_path):
             for each in (bag, jpeg)
         )
     assert (raw.image_rgb == first.image_rgb).all()
+
+
+def test_a_full_disk_leaves_no_half_written_reference(tmp_path):
+    old, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # no file may grow beyond 1 kB: a write fails as it would on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(OutputError, match="references/.*File too large"):
+            next(live_cell(tmp_path, 5))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (old, hard))
+    assert tree(tmp_path) == {}
 
 
 def test_a_live_cell_goes_on_when_a_tote_is_empty(tmp_path):

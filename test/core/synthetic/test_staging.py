@@ -17,7 +17,14 @@ from robollm_core.data.armbench_identification import read_identification
 from robollm_core.data.folder import image_files
 from robollm_core.errors import OutputError
 from robollm_core.synthetic import staging
-from robollm_core.synthetic.staging import box_of, in_order, region, staged, write_files
+from robollm_core.synthetic.staging import (
+    box_of,
+    in_order,
+    region,
+    staged,
+    write_files,
+    write_whole,
+)
 
 
 def tree(folder):
@@ -45,6 +52,11 @@ def test_files_join_those_that_are_there(tmp_path):
         "a/old.txt": b"old", "a/same.txt": b"new", "b/x.txt": b"x", "a/more/y.txt": b"y",
         "c/z.txt": b"z",
     }  # fmt: skip
+
+
+def test_whole_files_come_with_their_folders(tmp_path):
+    write_whole(tmp_path / "set", {"a/b.txt": b"1", "c.txt": b"2"})
+    assert tree(tmp_path) == {"set/a/b.txt": b"1", "set/c.txt": b"2"}
 
 
 def test_an_error_leaves_everything_as_it_was(tmp_path):
