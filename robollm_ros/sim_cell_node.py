@@ -9,33 +9,38 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from builtin_interfaces.msg import Time
-from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
-from robollm_core.errors import ConfigError, DependencyError, OutputError
+from robollm_core.config import Leaf
+from robollm_core.data.bag import MANIFEST_TOPIC
+from robollm_core.errors import DependencyError
 from robollm_core.images import decode_image
 from robollm_ros.conversions import image_message, json_message
 from robollm_ros.inputs import LATCHED, image_topic
 from robollm_ros.program import announce, run, spin
-from robollm_ros.worker import MANIFEST
+from robollm_ros.settings import read_settings
 
 if TYPE_CHECKING:
     from robollm_core.synthetic.cell import CellFrame
 
-PARAMETERS: dict[str, tuple[Any, str]] = {
-    "seed": (0, "The same seed shows the same cell."),
-    "rate_hz": (2.0, "Frames a second, as far as the simulator keeps up."),
-    "frames": (0, "End after so many; 0: never."),
-    "transport": ("compressed", "Message type of the images: raw or compressed."),
-    "cell_folder": ("sim_cell", "Reference images are written below this folder."),
-}
+SEEDS = 1 << 19
+"""Cells that the simulator can make; written out, since the node starts without it."""
+PARAMETERS = (
+    # name, default, sentence, least, most, choices, live
+    Leaf("seed", 0, "The same seed shows the same cell.", 0, SEEDS - 1, (), False),
+    Leaf("rate_hz", 2.0, "Frames a second, if the simulator keeps up.", 0.001, 1000.0, (), False),
+    Leaf("frames", 0, "End after so many; 0: never.", 0, 1_000_000_000, (), False),
+    Leaf(
+        "transport", "compressed", "Type of the images.", None, None, ("raw", "compressed"), False
+    ),
+    Leaf("cell_folder", "sim_cell", "Gets the reference images.", None, None, (), False),
+)
 
 
 class SimCell(Node):
@@ -47,25 +52,13 @@ class SimCell(Node):
         Raises:
             ConfigError: If a parameter is wrong.
         """
-        super().__init__("sim_cell")
-        self.settings = {name: self._declared(name) for name in PARAMETERS}
-        if self.settings["transport"] not in ("raw", "compressed"):
-            raise ConfigError(f"transport is raw or compressed, got {self.settings['transport']}.")
-        if not self.settings["rate_hz"] > 0:
-            raise ConfigError(f"rate_hz must be above 0, got {self.settings['rate_hz']}.")
+        super().__init__("sim_cell", automatically_declare_parameters_from_overrides=True)
+        self.settings = read_settings(self, PARAMETERS)
         self._raw = self.settings["transport"] == "raw"
         kind = Image if self._raw else CompressedImage
         self._images = self.create_publisher(kind, image_topic(self._raw), QoSProfile(depth=5))
-        self._manifests = self.create_publisher(String, MANIFEST, LATCHED)
+        self._manifests = self.create_publisher(String, MANIFEST_TOPIC, LATCHED)
         self._truth = self.create_publisher(String, "ground_truth", 10)
-
-    def _declared(self, name: str) -> Any:
-        default, description = PARAMETERS[name]
-        descriptor = ParameterDescriptor(description=description, read_only=True)
-        try:
-            return self.declare_parameter(name, default, descriptor).value
-        except InvalidParameterTypeException as error:
-            raise ConfigError(f"parameter {name}: {error}. {description}") from error
 
     def show(self, frame: "CellFrame") -> None:
         """Publish a frame as of now; a new manifest first."""
@@ -115,8 +108,6 @@ def serve(stop: threading.Event) -> int:
             # a simulator that is late does not hurry afterwards
             due = max(due + 1 / node.settings["rate_hz"], time.monotonic())
             spin_until(node, stop, due)
-    except OSError as error:
-        raise OutputError(f"cannot write the reference images: {error}.") from error
     finally:
         node.destroy_node()
     return 0
