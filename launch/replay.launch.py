@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plays a bag to the perception node and, if asked, records the answers; then shuts down.
 
-Takes the arguments of perception.launch.py too.
+Takes the arguments of perception.launch.py too; those that name topics hold for the player as
+well. `transport` must be as in the bag.
 """
 
 from launch import LaunchDescription
@@ -43,10 +44,22 @@ def programs(context):
         said["bag"], "--rate", said["rate"], "--linger", said["linger"],
         "--image-topic", said["image_topic_in_bag"], "--listeners", str(int(record)), *lockstep,
     ]  # fmt: skip
-    # the bag is a camera of its own: neither remapped nor on simulated time
     names = {"package": "robollm", "namespace": LaunchConfiguration("namespace")}
+    # declared by the launch file that is included first
+    image, manifest = LaunchConfiguration("image_topic"), LaunchConfiguration("manifest_topic")
+    # the bag is a camera of its own, so not on simulated time
     yield Node(
-        executable="bag_player", arguments=player, output="screen", on_exit=Shutdown(), **names
+        executable="bag_player",
+        arguments=player,
+        output="screen",
+        on_exit=Shutdown(),
+        # those of the perception node, so that the two find each other
+        remappings=[
+            ("image", image),
+            ("image/compressed", [image, "/compressed"]),
+            ("container/manifest", manifest),
+        ],
+        **names,
     )
     if record:
         yield Node(executable="recorder", arguments=[said["record"]], output="screen", **names)

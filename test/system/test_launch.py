@@ -13,16 +13,18 @@ pytest.importorskip("launch_ros", reason="launch_ros is not installed; PyPI has 
 pytest.importorskip("ros2launch", reason="ros2launch is not installed; PyPI has none, ROS 2 does")
 pytest.importorskip("rosbags", reason="rosbags is not installed")
 
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from installed_package import environment, install_wheel
 from rosbags.rosbag2 import Reader
 
-try:
-    get_package_share_directory("robollm")
-except (PackageNotFoundError, OSError) as error:
-    pytest.skip(f"robollm is not installed: {error}", allow_module_level=True)
-
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
-ROS2 = ("-c", "import sys; from ros2cli.cli import main; sys.exit(main())")
+# from the folder of the installation: in the checkout, Python would take the checkout's code
+ROS2 = "import os, sys; os.chdir({!r}); from ros2cli.cli import main; sys.exit(main())"
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """Where the package is installed: ament does not find a checkout's editable install."""
+    return install_wheel(tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture
@@ -35,12 +37,13 @@ def params_file(cell, tmp_path):
 
 
 @pytest.fixture
-def launch(programs, params_file):
+def launch(programs, params_file, installed):
     def start(name, **arguments):
         words = [f"{key}:={value}" for key, value in arguments.items()]
         return programs.start(
-            *ROS2, "launch", "robollm", f"{name}.launch.py", f"params_file:={params_file}", *words
-        )
+            "-c", ROS2.format(str(installed)), "launch", "robollm", f"{name}.launch.py",
+            f"params_file:={params_file}", *words, **environment(installed),
+        )  # fmt: skip
 
     return start
 
@@ -81,6 +84,32 @@ def test_a_bag_is_replayed_answered_and_recorded(launch, cell, tmp_path):
     answers = [found[f"/perception/{n}"] for n in ("detections", "defects", "masks", "timing")]
     assert answers == [6, 6, 6, 6]
     assert "process has died" not in "\n".join(run.lines + run.errors)
+
+
+def test_renamed_topics_hold_for_the_player_too(launch, cell, tmp_path):
+    folder, _ = cell
+    recorded = tmp_path / "answers.mcap"
+    run = launch(
+        "replay", bag=folder / "jpeg.mcap", transport="compressed", reference_root=folder,
+        lockstep="true", record=recorded, image_topic="/cam/picture", manifest_topic="/wms/list",
+    )  # fmt: skip
+    assert run.end() == 0, run.errors
+    assert counts(recorded)["/perception/detections"] == 6
+    assert "process has died" not in "\n".join(run.lines + run.errors)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="needs robollm[sim]")
+def test_renamed_topics_and_the_transport_hold_for_the_simulator_too(launch, programs, tmp_path):
+    recorder = programs.start(
+        "-m", "robollm_ros.recorder", tmp_path / "answers.mcap", "--answers", 1, "--timeout", 200
+    )
+    run = launch(
+        "sim_cell", frames=4, rate_hz=1.0, cell_folder=tmp_path / "cell", transport="raw",
+        image_topic="/cam/picture", manifest_topic="/wms/list",
+    )  # fmt: skip
+    assert recorder.end(timeout=300) == 0, recorder.errors
+    assert run.end(timeout=300) == 0, run.errors
+    assert counts(tmp_path / "answers.mcap")["/perception/detections"] >= 1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="needs robollm[sim]")
