@@ -4,6 +4,9 @@
 
 `ros2 bag play` cannot wait for a subscriber, loses the first frames to
 discovery, and is not there on a machine without ROS.
+
+Exit code: 0 when all was played, 2 when the bag or an argument was refused or
+nobody listened, 3 when --lockstep waited for an answer that never came.
 """
 
 import argparse
@@ -35,6 +38,9 @@ IMAGES = {
     "sensor_msgs/msg/CompressedImage": (CompressedImage, "image/compressed"),
 }
 
+EXIT_UNANSWERED = 3
+"""In lockstep, frames were left without an answer; not 1, with which Python itself gives up."""
+
 
 class Player(Node):
     """Publishes what a bag holds, at its pace or answer by answer."""
@@ -47,25 +53,37 @@ class Player(Node):
             arguments: of the command line.
         """
         super().__init__("bag_player")
-        kind, self.image_topic = IMAGES[image_type]
+        kind, topic = IMAGES[image_type]
         self._lockstep: bool = arguments.lockstep
         self._answers = self.resolve_topic_name(arguments.answers)
         # in lockstep this player listens too
         self._listeners = arguments.listeners + int(self._lockstep)
-        self._images = self.create_publisher(kind, self.image_topic, QoSProfile(depth=5))
-        self._manifests = self.create_publisher(String, "container/manifest", LATCHED)
+        self._images = self.create_publisher(kind, topic, QoSProfile(depth=5))
+        self._manifests = self.create_publisher(String, MANIFEST_TOPIC, LATCHED)
         if self._lockstep:
             self.create_subscription(
                 Detection2DArray, self._answers, self._on_answer, ANSWERS, raw=True
             )
         self.sent: list[int] = []
+        self.given_up: list[int] = []
+        """Stamps of the frames whose answer did not come while it was waited for."""
         self.manifests_sent = 0
         self._answered: set[int] = set()
+
+    @property
+    def image_topic(self) -> str:
+        """Full name of the topic that carries the images, remapped or not."""
+        return str(self._images.topic_name)
 
     @property
     def answers(self) -> int:
         """Frames sent that were answered, known in lockstep only."""
         return len(self._answered.intersection(self.sent))
+
+    @property
+    def unanswered(self) -> list[int]:
+        """Of `given_up`, the stamps that were not answered later either."""
+        return [stamp for stamp in self.given_up if stamp not in self._answered]
 
     def matched(self, with_manifest: bool) -> bool:
         """Whether somebody listens to everything that will be played."""
@@ -116,12 +134,27 @@ def play(arguments: argparse.Namespace, stop: threading.Event) -> int:
         "image_topic": bag.image_topic,
         "frames_sent": len(player.sent),
         "answers": player.answers if arguments.lockstep else None,
+        "unanswered_ns": player.unanswered if arguments.lockstep else None,
         "manifests_sent": player.manifests_sent,
         "stamps_ns": player.sent,
         "seconds": round(time.monotonic() - started, 3),
     }
     write_json(arguments.json, report)
-    return 0
+    return _complain(player, arguments.timeout)
+
+
+def _complain(player: Player, timeout_s: float) -> int:
+    """Name the frames without an answer on stderr; returns the exit code."""
+    if not player.unanswered:
+        return 0
+    print(
+        f"robollm: {len(player.unanswered)} of {len(player.sent)} frames were not answered within "
+        f"{timeout_s} s, with header stamps (ns): {', '.join(map(str, player.unanswered))}. "
+        "The log of the perception node says why.",
+        file=sys.stderr,
+        flush=True,
+    )
+    return EXIT_UNANSWERED
 
 
 def _match(
@@ -168,6 +201,9 @@ def _perform(
             continue
         player.play_image(data)
         _wait(player, stop, arguments.timeout if arguments.lockstep else 0.0, player.answered_all)
+        # who stops the player does not wait for the newest answer, so that none is missing
+        if not player.answered_all() and not stop.is_set():
+            player.given_up.append(player.sent[-1])
 
 
 def _wait(player: Node, stop: threading.Event, seconds: float, done: Callable[[], bool]) -> None:

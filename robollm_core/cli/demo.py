@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,20 @@ from robollm_core.data import rostypes
 from robollm_core.data.bag import BagReader, ImageEvent
 from robollm_core.data.files import write_file
 from robollm_core.data.recorded import Answer, read_answers
-from robollm_core.errors import BagError, DependencyError
+from robollm_core.errors import BagError, DependencyError, OutputError, RobollmError
 from robollm_core.evaluation import report
 from robollm_core.evaluation.cell import FrameTruth, Score, read_scenes, score
 from robollm_core.evaluation.latency import stage_latency_ms
 from robollm_core.images import draw_overlay, encode_jpeg
 from robollm_core.runtime.artifact import locate
+from robollm_core.types import PerceptionResult
 
 SAMPLE = "models/sample/cell.mcap"
+RESULTS = (
+    "summary.json", "index.html", "answers.mcap", "parameters.yaml", "log/sent.json",
+    "log/recorder.txt", "log/perception_node.txt", "log/bag_player.txt",
+)  # fmt: skip
+"""What a run writes below --out, besides the numbered pictures."""
 START_S = 180.0
 ANSWER_S = 120.0
 END_S = 60.0
@@ -44,36 +50,65 @@ class Outcome:
         answers: in the order they were given.
         images: of the bag, by stamp.
         truths: of the bag, by stamp.
+        lockstep: whether every sent frame had to be answered; at the recorded
+            pace a slow machine may drop some.
     """
 
     sent: tuple[int, ...]
     answers: Sequence[Answer]
     images: Mapping[int, ImageEvent]
     truths: Mapping[int, FrameTruth]
+    lockstep: bool = True
+
+    def answered(self) -> dict[int, PerceptionResult]:
+        """Results by stamp, of the answers that carry the header of a sent frame."""
+        results = [answer.result for answer in self.answers]
+        return {result.stamp_ns: result for result in results if self._was_sent(result)}
+
+    def strays(self) -> list[int]:
+        """Stamps of the answers that carry another header."""
+        results = [answer.result for answer in self.answers]
+        return [result.stamp_ns for result in results if not self._was_sent(result)]
+
+    def unanswered(self) -> list[int]:
+        """Stamps of the sent frames without an answer."""
+        answered = self.answered()
+        return [stamp for stamp in self.sent if stamp not in answered]
 
     def score(self) -> Score:
-        """Counts over the answered frames of which the truth is known."""
-        results = [answer.result for answer in self.answers]
-        return score((r, self.truths[r.stamp_ns]) for r in results if r.stamp_ns in self.truths)
+        """Counts over the sent frames of which the truth is known, answered or not."""
+        answered = self.answered()
+        stamps = [stamp for stamp in dict.fromkeys(self.sent) if stamp in self.truths]
+        return score((answered.get(stamp), self.truths[stamp]) for stamp in stamps)
+
+    def _was_sent(self, result: PerceptionResult) -> bool:
+        stamp = result.stamp_ns
+        return stamp in self.sent and result.camera == self.images[stamp].camera
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `robollm demo`."""
     parser.add_argument("--bag", type=Path, help=f"default: the shipped {SAMPLE}")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/demo"),
+        help="folder for the results; those of an earlier run are removed first",
+    )
     parser.add_argument(
         "--realtime",
         action="store_true",
-        help="play at the recorded pace, so that a slow machine drops frames, instead of "
-        "sending a frame when the one before is answered",
+        help="play at the recorded pace, so that a slow machine drops frames (of which nothing "
+        "counts as found), instead of sending a frame when the one before is answered",
     )
     add_config_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the cell; 0 only if every answer belongs to a sent frame and the floor is met."""
+    """Run the cell; 0 only if answers and sent frames belong together and the floor is met."""
     _check_machine()
     bag = args.bag or locate(SAMPLE)
+    _clear(args.out, bag)
     floor = _read_floor(bag)
     with BagReader(bag) as reader:
         images, truths = read_scenes(reader)
@@ -82,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
     config = configuration.update(read_config(args, bag), transport)
     stages = build_stages(config)  # says what is missing before anything starts
     sent = _perform(bag, args.out, config, realtime=args.realtime)
-    outcome = Outcome(sent, read_answers(args.out / "answers.mcap"), images, truths)
+    answers = read_answers(args.out / "answers.mcap")
+    outcome = Outcome(sent, answers, images, truths, lockstep=not args.realtime)
     if not outcome.answers:
         raise BagError(f"no frame was answered; see the logs in {args.out / 'log'}.")
     faults = _faults(outcome, floor)
@@ -101,6 +137,34 @@ def _check_machine() -> None:
     ):
         if importlib.util.find_spec(package) is None:
             raise DependencyError(f"the demo needs {package}, which is not installed: {mend}.")
+
+
+def _clear(out: Path, bag: Path) -> None:
+    """Remove what an earlier run wrote, so that nothing of it passes for a result of this one.
+
+    Raises:
+        BagError: If the bag to play is one of those files.
+        OutputError: If one of them cannot be removed.
+    """
+    # by name: what else lies there may be the user's own
+    drawn = [
+        path
+        for path in (out / "overlays").glob("*.jpg")
+        if path.stem.isdigit() or path.name == "real_tote.jpg"
+    ]
+    old = [*(out / name for name in RESULTS), *drawn]
+    if bag.resolve() in [path.resolve() for path in old]:
+        raise BagError(f"{bag} is a result of the demo in {out}. Choose another --out or --bag.")
+    try:
+        for path in old:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot remove the results of an earlier run from {out}: {error}. "
+            "Choose another --out."
+        ) from error
+    with suppress(OSError):  # it holds something of the user's, or is not there
+        (out / "overlays").rmdir()
 
 
 def _read_floor(bag: Path) -> dict[str, float]:
@@ -136,10 +200,20 @@ def _perform(bag: Path, out: Path, config: Config, *, realtime: bool) -> tuple[i
         print(f"playing {bag} ...", flush=True)
         player = start("bag_player", str(bag), "--json", str(sent), *pace)
         player.wait_ready(START_S)
-        player.wait(_longest(bag))
+        _wait_played(player, sent, _longest(bag))
         recorder.stop(END_S)
         node.stop(END_S)
     return tuple(json.loads(sent.read_text(encoding="utf-8"))["stamps_ns"])
+
+
+def _wait_played(player: Program, report: Path, timeout_s: float) -> None:
+    """Wait for the end of the player; frames without an answer are a fault, judged later."""
+    try:
+        player.wait(timeout_s)
+    except RobollmError:
+        # the report is the last thing it writes
+        if not report.exists() or not json.loads(report.read_bytes())["unanswered_ns"]:
+            raise
 
 
 def _longest(bag: Path) -> float:
@@ -149,13 +223,11 @@ def _longest(bag: Path) -> float:
 
 def _faults(outcome: Outcome, floor: Mapping[str, float]) -> list[str]:
     """Why the run is no success; empty when it is."""
-    headers = {(stamp, outcome.images[stamp].camera) for stamp in outcome.sent}
-    strays = [
-        answer.result.stamp_ns
-        for answer in outcome.answers
-        if (answer.result.stamp_ns, answer.result.camera) not in headers
-    ]
-    faults = [f"answers with a header that was never sent: {strays}"] if strays else []
+    faults = []
+    if strays := outcome.strays():
+        faults.append(f"answers with a header that was never sent: {strays}")
+    if outcome.lockstep and (missing := outcome.unanswered()):
+        faults.append(f"{len(missing)} of {len(outcome.sent)} frames were not answered: {missing}")
     reached = outcome.score()
     for name, wanted in floor.items():
         got = getattr(reached, name)
@@ -187,14 +259,13 @@ def _write(
     engines: Mapping[str, str],
 ) -> None:
     pictures = []
-    for number, answer in enumerate(outcome.answers):
-        result = answer.result
-        frame = outcome.images[result.stamp_ns].decode()
+    # a stray answer has no image to draw it on
+    for number, (stamp, result) in enumerate(outcome.answered().items()):
+        frame = outcome.images[stamp].decode()
         drawn = encode_jpeg(draw_overlay(frame.image_rgb, result))
         write_file(out / "overlays" / f"{number:03}.jpg", drawn)
-        title = f"frame {number}, {result.stamp_ns / 1e9:.3f} s"
-        truth = outcome.truths.get(result.stamp_ns)
-        pictures.append(report.picture(title, drawn, result, truth))
+        title = f"frame {number}, {stamp / 1e9:.3f} s"
+        pictures.append(report.picture(title, drawn, result, outcome.truths.get(stamp)))
     write_file(out / "overlays" / "real_tote.jpg", photo.jpeg)
     pictures.append(report.picture(photo.title, photo.jpeg, photo.result, photo.truth))
     page = report.render(

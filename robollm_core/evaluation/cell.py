@@ -154,14 +154,21 @@ def _mask_iou(result: PerceptionResult, truth: FrameTruth) -> npt.NDArray[np.flo
     return overlaps
 
 
-def score(pairs: Iterable[tuple[PerceptionResult, FrameTruth]]) -> Score:
-    """Count over the frames that were answered."""
+def score(pairs: Iterable[tuple[PerceptionResult | None, FrameTruth]]) -> Score:
+    """Count over frames.
+
+    Args:
+        pairs: the answer to a frame, None when there was none, and its truth; of
+            a frame without an answer nothing is found.
+    """
     counts = [_score_frame(result, truth) for result, truth in pairs]
     columns: Sequence[Sequence[int]] = list(zip(*counts, strict=True)) or [()] * 4
     return Score(*(sum(column) for column in columns))
 
 
-def _score_frame(result: PerceptionResult, truth: FrameTruth) -> tuple[int, int, int, int]:
+def _score_frame(result: PerceptionResult | None, truth: FrameTruth) -> tuple[int, int, int, int]:
+    if result is None:
+        return len(truth.instances), 0, 0, 0
     found = [
         (instance, result.items[index])
         for instance, index in zip(truth.instances, match(result, truth), strict=True)

@@ -13,6 +13,7 @@ pytest.importorskip("rclpy", reason="no ROS 2: neither the wheels nor a sourced 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed")
 pytest.importorskip("rosbags", reason="rosbags is not installed")
 
+from broken_bag import cut_a_jpeg
 from ros_programs import ROOT
 from rosbags.rosbag2 import Reader
 
@@ -209,6 +210,40 @@ def test_a_player_that_nobody_hears_says_so(programs, cell):
     assert "image/compressed" in line
 
 
+def test_a_player_whose_renamed_topic_nobody_hears_says_its_full_name(programs, cell):
+    remap = ("--ros-args", "-r", "image/compressed:=/cam/picture", "-r", "__ns:=/cell")
+    player = programs.start(*PLAYER, cell[0] / "jpeg.mcap", "--timeout", "0.5", *remap)
+    assert player.end() == 2
+    assert "nobody listens to /cam/picture within" in one_line(player)
+
+
+def test_a_frame_that_is_not_answered_in_lockstep_is_named(programs, cell, tmp_path):
+    folder, settings = cell
+    bag = cut_a_jpeg(folder / "jpeg.mcap", tmp_path / "broken.mcap", frame=1)
+    node = programs.perception({**settings, "input.transport": "compressed"})
+    player = programs.start(
+        *PLAYER, bag, "--lockstep", "--timeout", 5, "--json", tmp_path / "played.json"
+    )
+    assert player.end() == 3
+    line = one_line(player)
+    assert "1 of 6 frames were not answered within 5.0 s" in line
+    assert "(ns): 3000000001." in line
+    played = json.loads((tmp_path / "played.json").read_text())
+    assert played["unanswered_ns"] == [3000000001]
+    assert (played["frames_sent"], played["answers"]) == (6, 5)
+    assert node.end(signal.SIGINT) == 0
+
+
+def test_a_player_that_is_stopped_while_it_waits_misses_no_answer(programs, cell, tmp_path):
+    folder, settings = cell
+    bag = cut_a_jpeg(folder / "jpeg.mcap", tmp_path / "broken.mcap", frame=0)
+    programs.perception({**settings, "input.transport": "compressed"})
+    player = programs.start(*PLAYER, bag, "--lockstep", "--json", tmp_path / "played.json")
+    player.wait_for("ready: matched")
+    assert player.end(signal.SIGINT) == 0
+    assert player.errors == []
+
+
 def test_a_recorder_that_runs_out_of_time_keeps_what_came(programs, tmp_path):
     recorder = programs.start(*RECORDER, tmp_path / "out.mcap", "--answers", 3, "--timeout", "0.5")
     assert recorder.end() == 2
@@ -264,10 +299,12 @@ def test_the_simulated_cell_is_answered(programs, cell, tmp_path):
 @pytest.mark.parametrize(
     ("parameter", "words"),
     [
-        ("seed:=abc", ["seed", "INTEGER"]),
-        ("transport:=pigeon", ["raw or compressed", "pigeon"]),
-        ("rate_hz:=0.0", ["rate_hz", "above 0"]),
-        ("seed:=-1", ["seed"]),
+        ("seed:=abc", ["seed must be int", "abc"]),
+        ("transport:=pigeon", ["one of raw, compressed", "pigeon"]),
+        ("rate_hz:=0.0", ["rate_hz must lie in [0.001, 1000.0]"]),
+        ("seed:=-1", ["parameter seed must lie in [0, 524287], got -1"]),
+        ("frames:=-1", ["frames must lie in [0, ", "got -1"]),
+        ("frame:=3", ["unknown parameter 'frame'", "Did you mean frames?"]),
     ],
 )
 def test_a_wrong_parameter_of_the_simulated_cell_is_refused(programs, tmp_path, parameter, words):
@@ -279,6 +316,25 @@ def test_a_wrong_parameter_of_the_simulated_cell_is_refused(programs, tmp_path, 
     line = one_line(simulator)
     assert all(word in line for word in words)
     assert not (tmp_path / "sim").exists()
+
+
+def test_a_full_disk_ends_the_simulated_cell_without_a_half_written_reference(programs, tmp_path):
+    pytest.importorskip("mujoco", reason="the simulated cell needs robollm[sim]")
+    # when the node stands, no file may grow beyond 1 kB: a write fails as it would on a full disk
+    script = (
+        "import resource, sys; from robollm_ros import sim_cell_node as node;"
+        "whole = node.frames_of_cell;"
+        "node.frames_of_cell = lambda *given:"
+        " (resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)), whole(*given))[1];"
+        f"sys.argv = ['sim', '--ros-args', '-p', 'cell_folder:={tmp_path / 'sim'}'];"
+        "sys.exit(node.main())"
+    )
+    simulator = programs.start("-c", script, PYTHONPATH=str(ROOT))
+    assert simulator.end() == 2
+    line = one_line(simulator)
+    assert "sim/references/" in line
+    assert "File too large" in line
+    assert not [path for path in (tmp_path / "sim").rglob("*") if path.is_file()]
 
 
 def test_without_the_simulator_the_node_names_what_to_install(programs, tmp_path):

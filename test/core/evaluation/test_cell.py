@@ -129,6 +129,12 @@ def test_none_of_these_is_not_the_right_item():
     assert score([frame([thing(0, 5, "a")], [refused])]).named_right == 0
 
 
+def test_of_a_frame_without_an_answer_nothing_is_found():
+    answered = frame([thing(0, 5, "a")], [answer(0, 5, "a")])
+    _, truth = frame([thing(0, 5, "a"), thing(6, 9, "b")], [])
+    assert score([answered, (None, truth)]) == Score(3, 1, 1, 1)
+
+
 def test_scenes_of_a_bag(tmp_path):
     with BagReader(write_bag(tmp_path / "cell.mcap", frames=2)) as bag:
         images, truths = read_scenes(bag)
