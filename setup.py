@@ -3,6 +3,7 @@
 """The ament_python package: two Python packages, and everything ROS looks for under share/."""
 
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -95,6 +96,19 @@ def shared(folder: str, pattern: str) -> list[tuple[str, list[str]]]:
     return sorted(groups.items())
 
 
+def starters() -> list[tuple[str, list[str]]]:
+    """The programs where `ros2 run` looks, for wheels: those ignore install_scripts of setup.cfg.
+
+    Returns:
+        One (target folder, files) pair; none for `setup.py install` and `develop`, as colcon runs
+        them: these put the console scripts at the very same paths.
+    """
+    if {"install", "develop"} & set(sys.argv):
+        return []
+    files = sorted(str(path) for path in Path("resource/lib").iterdir())
+    return [(f"lib/{NAME}", files)]
+
+
 setup(
     name=NAME,
     version=version(),
@@ -109,7 +123,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (str(SHARE), ["package.xml"]),
-        (f"lib/{NAME}", sorted(str(path) for path in Path("resource/lib").iterdir())),
+        *starters(),
         *shared("launch", "*.launch.py"),
         *shared("config", "**/*"),
         *shared("models", "**/*"),

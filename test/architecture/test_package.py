@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""The package as ROS finds it: built into a wheel, installed elsewhere, looked at there."""
+"""The package as ROS finds it: installed elsewhere by pip and as by colcon, looked at there."""
 
 import ast
 import configparser
@@ -12,6 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fixtures"))
+
+from installed_package import environment, install_as_colcon, install_wheel
+from ros_domain import lend_domain
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("bag_player", "perception_node", "recorder", "sim_cell_node")
@@ -30,46 +35,33 @@ def run(*words: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install a wheel of this checkout below a folder of its own, without dependencies."""
-    scratch = tmp_path_factory.mktemp("package")
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
-    options = ("--no-build-isolation", "--no-deps", "--no-index")
-    # --build-base keeps old build results of the checkout out of the wheel
-    (scratch / "setup.cfg").write_text(f"[build]\nbuild_base={scratch / 'build'}\n")
-    built = run(
-        *pip, "wheel", *options, "-w", str(scratch), str(ROOT),
-        cwd=scratch,
-        DIST_EXTRA_CONFIG=str(scratch / "setup.cfg"),
-    )  # fmt: skip
-    assert built.returncode == 0, built.stderr
-    (wheel,) = scratch.glob("robollm-*.whl")
-    target = scratch / "prefix"
-    installed = run(
-        *pip,
-        "install",
-        *options,
-        "--ignore-installed",
-        "--no-compile",
-        "--prefix",
-        str(target),
-        str(wheel),
-        cwd=scratch,
-    )
-    assert installed.returncode == 0, installed.stderr
-    return target
+    """Where pip has installed a wheel of this checkout."""
+    return install_wheel(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where colcon would have installed this checkout."""
+    return install_as_colcon(tmp_path_factory.mktemp("colcon"))
 
 
 def beneath(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-def test_ament_index_knows_the_package(prefix: Path) -> None:
+@pytest.mark.parametrize("installed", ["prefix", "workspace"])
+def test_ament_index_knows_the_package(installed: str, request: pytest.FixtureRequest) -> None:
+    prefix: Path = request.getfixturevalue(installed)
     assert (prefix / "share/ament_index/resource_index/packages/robollm").is_file()
     assert (prefix / "share/robollm/package.xml").read_text() == (ROOT / "package.xml").read_text()
 
 
+@pytest.mark.parametrize("installed", ["prefix", "workspace"])
 @pytest.mark.parametrize("folder", ["launch", "config", "models"])
-def test_share_holds_every_file(prefix: Path, folder: str) -> None:
+def test_share_holds_every_file(
+    installed: str, folder: str, request: pytest.FixtureRequest
+) -> None:
+    prefix: Path = request.getfixturevalue(installed)
     wanted = {n for n in beneath(ROOT / folder) if "__pycache__" not in n and "/." not in f"/{n}"}
     assert wanted, f"{folder}/ is empty"
     assert beneath(prefix / "share/robollm" / folder) == wanted
@@ -82,10 +74,42 @@ def test_share_holds_the_launch_files_and_the_parameters(prefix: Path) -> None:
     assert launch | {"config/robollm.yaml", "config/fastdds_shm.xml", schema} <= share
 
 
+@pytest.mark.parametrize("installed", ["prefix", "workspace"])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_starter_lies_where_ros2_run_looks(prefix: Path, program: str) -> None:
+def test_starter_lies_where_ros2_run_looks(
+    installed: str, program: str, request: pytest.FixtureRequest
+) -> None:
+    prefix: Path = request.getfixturevalue(installed)
     starter = prefix / "lib/robollm" / program
     assert os.access(starter, os.X_OK)
+
+
+def test_colcon_installs_one_starter_a_program(workspace: Path) -> None:
+    starters = workspace / "lib/robollm"
+    assert beneath(starters) == {"robollm", *PROGRAMS}
+    assert all("console_scripts" in (starters / name).read_text() for name in PROGRAMS)
+    # not first the shell starters of a wheel, at the very same paths
+    said = (workspace.parent / "build/said.txt").read_text()
+    assert "Installing perception_node script" in said
+    assert "resource/lib" not in said
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("installed", ["prefix", "workspace"])
+def test_node_starts_from_there(
+    installed: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    pytest.importorskip("rclpy", reason="no ROS 2: neither the wheels nor a sourced installation")
+    pytest.importorskip("vision_msgs", reason="vision_msgs is not installed")
+    prefix: Path = request.getfixturevalue(installed)
+    wrong = ("-p", "autostart:=true", "-p", "input.transport:=pigeon")
+    node = str(prefix / "lib/robollm/perception_node")
+    with lend_domain() as domain:
+        ros = {**environment(prefix), "ROS_DOMAIN_ID": str(domain)}
+        answer = run(node, "--ros-args", *wrong, cwd=tmp_path, **ros)
+    assert answer.returncode == 2, answer.stderr
+    assert "input.transport must be one of raw, compressed, got 'pigeon'" in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_launch_files_start_programs_that_are_there() -> None:
