@@ -8,14 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robollm_core.cli.prerequisites import PYTHON_VERSIONS, missing, sourced_ros
 from robollm_core.config import Config, RuntimeConfig
-from robollm_core.errors import RobollmError
+from robollm_core.errors import ArtifactError, CheckpointError, RobollmError
 from robollm_core.synthetic.backend import chosen_backend, debian_package
 
 # import name -> name on the package index
@@ -31,6 +31,7 @@ DEPLOY = {
     "rosbags": "rosbags",
     "tqdm": "tqdm",
 }
+STAGES = ("segmentation", "identification", "defects")
 WORKSHOP = ("torch", "mmengine", "mmcv", "mmdet", "onnx")
 MESSAGES = ("diagnostic_msgs", "lifecycle_msgs", "sensor_msgs", "std_msgs")
 DEVICES = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
@@ -80,8 +81,9 @@ def all_checks(config: Config) -> Iterator[Check]:
     yield _one_opencv()
     models = list(_models(config))
     yield from models
-    usable = next((check.name for check in models if check.ok), "")
-    yield from _runtimes(config, usable)
+    sound = {check.name for check in models if check.ok}
+    yield from _configured(config, sound)
+    yield from _other_devices(config.runtime, next(iter(sorted(sound)), ""))
     yield from _ros()
     yield _shared_memory()
     yield _simulator()
@@ -147,7 +149,7 @@ def _installed(index: str) -> bool:
 
 def _models(config: Config) -> Iterator[Check]:
     artifact, reason = _imported("robollm_core.runtime.artifact")
-    for stage in ("segmentation", "identification", "defects"):
+    for stage in STAGES:
         path = getattr(config, stage).artifact
         if artifact is None:
             yield Check("models", path, False, reason, mend="make setup")
@@ -168,25 +170,65 @@ def _restore(path: Path, share: Path) -> str:
     return "install the package again: it brings its models"
 
 
-def _runtimes(config: Config, artifact: str) -> Iterator[Check]:
-    """Start every provider ONNX Runtime lists: listed does not mean that it works."""
-    module, reason = _imported("onnxruntime")
-    if module is None:
-        yield Check("runtime", "onnxruntime", False, reason, mend=_pip("onnxruntime"))
-        return
-    wanted = config.runtime.device
-    listed = [DEVICES[name] for name in module.get_available_providers() if name in DEVICES]
-    for device in dict.fromkeys([*listed, wanted]):
-        name, needed = f"onnxruntime on {device}", device == wanted
-        if not artifact:
+def _configured(config: Config, sound: Collection[str]) -> Iterator[Check]:
+    """Start each stage's network as the node would: on the runtime and device of `config`.
+
+    Args:
+        config: the configuration.
+        sound: artifacts that agree with their sidecars; others are reported as models.
+    """
+    runtime = config.runtime
+    for stage in STAGES:
+        path = getattr(config, stage).artifact
+        name = f"{runtime.name} on {runtime.device}: {stage}"
+        if path not in sound:
             yield Check("runtime", name, False, "not tried: no sound model", False)
             continue
-        try:
-            factory = importlib.import_module("robollm_core.runtime.factory")
-            engine = factory.load_engine(artifact, RuntimeConfig("onnx", device))
-            yield Check("runtime", name, True, engine.description, needed)
-        except RobollmError as error:
-            yield Check("runtime", name, False, str(error), needed, _pip("onnxruntime-gpu"))
+        description, error = _started(path, runtime)
+        mend = _runtime_mend(runtime, path, error) if error else ""
+        yield Check("runtime", name, not error, description, mend=mend)
+
+
+def _other_devices(runtime: RuntimeConfig, artifact: str) -> Iterator[Check]:
+    """Start what else ONNX Runtime lists: listed does not mean that it works."""
+    module, _ = _imported("onnxruntime")
+    listed = module.get_available_providers() if module else ()
+    for device in (DEVICES[name] for name in listed if name in DEVICES):
+        other = RuntimeConfig("onnx", device)
+        if not artifact or (runtime.name, runtime.device) == (other.name, other.device):
+            continue
+        description, error = _started(artifact, other)
+        mend = _runtime_mend(other, artifact, error) if error else ""
+        yield Check("runtime", f"onnx on {device}", not error, description, False, mend)
+
+
+def _started(path: str, runtime: RuntimeConfig) -> tuple[str, Exception | None]:
+    """The engine's description, or the reason and the error."""
+    try:
+        factory = importlib.import_module("robollm_core.runtime.factory")
+        return factory.load_engine(path, runtime).description, None
+    except RobollmError as error:
+        return str(error), error
+    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+        return f"{type(error).__name__}: {error}".splitlines()[0], error
+
+
+def _runtime_mend(runtime: RuntimeConfig, path: str, error: Exception) -> str:
+    if isinstance(error, ArtifactError | CheckpointError):
+        # the file is sound: its checkpoint is missing or unfit, or it is no network of this runtime
+        _, sidecar = importlib.import_module("robollm_core.runtime.artifact").load_artifact(path)
+        build = f"robollm export {sidecar.stage} --checkpoint CHECKPOINT --out {path}"
+        keep = " --keep-checkpoint" if runtime.name == "torch" else ""
+        return f"{sidecar.rebuild or build}{keep}"
+    lacks = getattr(error.__cause__, "name", None)  # of the factory's ModuleNotFoundError
+    if runtime.name == "torch":
+        if lacks not in (None, "torch"):
+            return "make test"
+        return _pip("torch" if lacks else "--force-reinstall torch")
+    if lacks or runtime.device == "cpu":
+        return _pip("onnxruntime" if lacks else "--force-reinstall onnxruntime")
+    # both own the same files
+    return f"{sys.executable} -m pip uninstall -y onnxruntime && {_pip('onnxruntime-gpu')}"
 
 
 def _ros() -> Iterator[Check]:

@@ -15,10 +15,13 @@ from robollm_core.cli import checks
 from robollm_core.cli.checks import DEPLOY, Check, all_checks
 from robollm_core.cli.doctor import describe, lacking, run, write_json
 from robollm_core.cli.main import main
-from robollm_core.config import Config, update
-from robollm_core.errors import OutputError
+from robollm_core.config import Config, RuntimeConfig, update
+from robollm_core.errors import OutputError, RuntimeUnavailableError
+from robollm_core.runtime import factory
+from robollm_core.runtime.artifact import load_artifact, write_artifact
 
 ROOT = Path(__file__).parents[3]
+STAGES = ("segmentation", "identification", "defects")
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +62,81 @@ def test_a_missing_package_names_its_command(monkeypatch: pytest.MonkeyPatch) ->
     assert rosbags in lacking([rosbags])
 
 
-def test_a_device_that_is_not_there_is_needed_when_configured(tmp_path: Path) -> None:
+def test_each_network_is_started_as_configured(found: dict[str, Check]) -> None:
+    tried = [found[f"onnx on cpu: {stage}"] for stage in STAGES]
+    assert [(check.ok, check.needed) for check in tried] == [(True, True)] * 3
+    assert all("CPUExecutionProvider" in check.detail for check in tried)
+
+
+def test_torch_is_needed_when_configured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "robollm_core.runtime.torch", raising=False)
+    (tmp_path / "config.yaml").write_text("runtime: {name: torch}")
+    assert main(["doctor", "--config", str(tmp_path / "config.yaml")]) == 1
+    capsys.readouterr()
+    found = {check.name: check for check in all_checks(update(Config(), {"runtime.name": "torch"}))}
+    for stage in STAGES:
+        check = found[f"torch on cpu: {stage}"]
+        assert check in lacking([check])
+        assert "needs the Python package 'torch'" in check.detail
+        assert check.mend == f"{sys.executable} -m pip install torch"
+    # the other runtime is told too, as one to choose
+    assert (found["onnx on cpu"].ok, found["onnx on cpu"].needed) == (True, False)
+
+
+def test_a_package_that_torch_networks_need_has_its_own_mend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(path: str, runtime: RuntimeConfig) -> None:
+        absent = ModuleNotFoundError("No module named 'mmdet'", name="mmdet")
+        raise RuntimeUnavailableError("runtime 'torch' needs 'mmdet'") from absent
+
+    monkeypatch.setattr(factory, "load_engine", start)
+    found = {check.name: check for check in all_checks(update(Config(), {"runtime.name": "torch"}))}
+    assert found["torch on cpu: segmentation"].mend == "make test"
+
+
+def test_torch_without_the_checkpoint_says_how_to_keep_it(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: the robot cell needs none")
+    path, sidecar = load_artifact(Config().defects.artifact)
+    copy = tmp_path / "defects.onnx"
+    write_artifact(copy, path.read_bytes(), sidecar)
+    settings = {"runtime.name": "torch", "defects.artifact": str(copy)}
+    found = {check.name: check for check in all_checks(update(Config(), settings))}
+    check = found["torch on cpu: defects"]
+    assert (check.ok, check.needed) == (False, True)
+    assert "defects.pt" in check.detail
+    assert check.mend == f"{sidecar.rebuild} --keep-checkpoint"
+
+
+def test_an_unsound_model_is_not_tried(tmp_path: Path) -> None:
+    config = update(Config(), {"defects.artifact": str(tmp_path / "gone.onnx")})
+    (check,) = [check for check in all_checks(config) if check.name == "onnx on cpu: defects"]
+    assert (check.ok, check.needed, check.detail) == (False, False, "not tried: no sound model")
+
+
+def test_a_runtime_that_breaks_in_a_way_of_its_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(path: str, runtime: RuntimeConfig) -> None:
+        raise OSError("libcudart.so.12: cannot open shared object file\nmore")
+
+    monkeypatch.setattr(factory, "load_engine", start)
+    (check,) = [c for c in all_checks(Config()) if c.name == "onnx on cpu: defects"]
+    assert (check.ok, check.needed) == (False, True)
+    assert check.detail == "OSError: libcudart.so.12: cannot open shared object file"
+    assert check.mend
+
+
+def test_a_device_that_is_not_there_is_needed_when_configured() -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime lists CUDA")
     config = update(Config(), {"runtime.device": "cuda"})
-    (cuda,) = [check for check in all_checks(config) if check.name == "onnxruntime on cuda"]
-    assert not cuda.ok
+    found = {check.name: check for check in all_checks(config)}
+    cuda = [found[f"onnx on cuda: {stage}"] for stage in STAGES]
+    assert len(lacking(cuda)) == 3
+    assert all(check.mend.endswith("-m pip install onnxruntime-gpu") for check in cuda)
+    assert found["onnx on cpu"].ok
 
 
 def test_two_opencvs_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
