@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the machine itself must bring before anything of robollm is installed.
 
-Imports the standard library alone, because `make` runs it with the system's
-Python: `python3 -m robollm_core.cli.prerequisites demo`.
+Imports the standard library alone, and rooms of ours that do so too, because `make`
+runs it with the system's Python: `python3 -m robollm_core.cli.prerequisites demo`.
 """
 
 import argparse
@@ -17,6 +17,8 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from robollm_core.synthetic.backend import chosen_backend, debian_package
 
 PYTHON_VERSIONS = ((3, 10), (3, 11), (3, 12))
 """Oldest to newest; the ROS wheels and mmcv decide."""
@@ -114,9 +116,12 @@ def _python_headers() -> Need | None:
 
 
 def _offscreen_renderer() -> Need | None:
-    if ctypes.util.find_library("OSMesa") or Path("/dev/nvidiactl").exists():
+    backend = chosen_backend().lower()
+    library = {"egl": "EGL", "osmesa": "OSMesa"}.get(backend)
+    # another MUJOCO_GL was somebody's own choice
+    if library is None or ctypes.util.find_library(library):
         return None
-    return _debian("libosmesa6", "the off-screen renderer of the simulator")
+    return _debian(debian_package(backend), f"{library}, with which the simulator draws,")
 
 
 def _debian(package: str, what: str) -> Need:

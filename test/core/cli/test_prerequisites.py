@@ -46,6 +46,37 @@ def test_an_empty_machine_lacks_the_compilers(
     assert "libosmesa6" not in lacked  # the demo plays a bag, it renders nothing
 
 
+@pytest.mark.parametrize(
+    ("gpu", "installed", "package"),
+    [
+        (True, "OSMesa", "libegl1"),  # a GPU makes MuJoCo draw through EGL, whatever else is there
+        (True, "EGL", ""),
+        (False, "EGL", "libosmesa6"),
+        (False, "OSMesa", ""),
+    ],
+)
+def test_the_tests_need_the_library_that_the_simulator_would_draw_with(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, installed: str, package: str
+) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    gpus = [Path("/dev/dri/renderD128")] if gpu else []
+    there = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda p: there(p) and "nvidia" not in p.name)
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: iter(gpus))
+    monkeypatch.setattr(
+        prerequisites.ctypes.util, "find_library", lambda name: name if name == installed else None
+    )
+    libraries = {"libegl1", "libosmesa6"}
+    assert libraries & {need.package for need in missing("test")} == {package} - {""}
+    assert not libraries & {need.package for need in missing("demo")}
+
+
+def test_a_renderer_of_ones_own_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.setattr(prerequisites.ctypes.util, "find_library", lambda name: None)
+    assert not {"libegl1", "libosmesa6"} & {need.package for need in missing("test")}
+
+
 def test_a_sourced_ros_needs_no_compiler_but_a_python_that_sees_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
