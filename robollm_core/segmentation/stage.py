@@ -58,8 +58,9 @@ class Segmenter:
         scores = np.asarray(found["scores"][0], np.float64)
         # stable, so that equal scores keep the order of the graph
         order = np.argsort(-scores, kind="stable")
-        # written so that a score that is not a number is left out
-        order = order[scores[order] >= self.config.score_threshold]
+        # score 0 marks an unused slot of the graph, also for a threshold of 0; written so that a
+        # score that is not a number is left out
+        order = order[(scores[order] > 0.0) & (scores[order] >= self.config.score_threshold)]
         boxes = box.to_source(np.asarray(found["boxes"][0], np.float32))
         instances: list[Instance] = []
         for index in order[: self.config.max_instances]:

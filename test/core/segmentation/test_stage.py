@@ -64,6 +64,12 @@ def test_threshold_and_limit(make):
     assert stricter.segment(frame()) == ()
 
 
+def test_an_unused_slot_is_no_detection_at_a_threshold_of_zero(make):
+    # the box and the mask of the last one are sound: its score alone says that it is unused
+    found = make(BOXES[:3], [0.9, 0.001, 0.0], score_threshold=0.0).segment(frame())
+    assert [i.score for i in found] == pytest.approx([0.9, 0.001])
+
+
 def test_highest_score_comes_first_whatever_the_graph_says(make):
     found = make(BOXES[:3], [0.6, 0.9, 0.7]).segment(frame())
     assert [i.score for i in found] == pytest.approx([0.9, 0.7, 0.6])
