@@ -37,6 +37,9 @@ STAMPS := $(VENV)/.stamps
 comma := ,
 DEPLOY := $(STAMPS)/deploy$(if $(ROS),-sourced)
 WORKSHOP := $(STAMPS)/workshop
+# what the vision_msgs of a machine without ROS is built from
+INTERFACES := $(shell find robollm_ros/interfaces/vision_msgs \( -name '*.msg' -o -name '*.py' \
+	-o -name package.xml \) -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint format types docs clean prerequisites-demo prerequisites-test
@@ -94,14 +97,13 @@ $(STAMPS)/venv$(if $(ROS),-sourced):
 	@mkdir -p $(STAMPS) && touch $@
 
 # editable, so that the command and the nodes run from this checkout
-$(DEPLOY): $(STAMPS)/venv$(if $(ROS),-sourced) setup.py constraints.txt
+$(DEPLOY): $(STAMPS)/venv$(if $(ROS),-sourced) setup.py constraints.txt $(if $(ROS),,$(INTERFACES))
 	@echo "make: installing what the robot cell needs$(if $(ROS),, and ROS 2) (1 to 2 minutes)"
 	@$(PIP) --no-build-isolation --editable '.[demo$(if $(ROS),,$(comma)ros)]'
 	@$(if $(ROS),true,$(MAKE) --no-print-directory $(STAMPS)/vision_msgs)
 	@touch $@
 
-$(STAMPS)/vision_msgs: $(shell find robollm_ros/interfaces/vision_msgs -name '*.msg' \
-		-o -path '*/vision_msgs/*' -name '*.py' -not -path '*/build/*')
+$(STAMPS)/vision_msgs: $(INTERFACES)
 	@echo "make: building vision_msgs (15 seconds)"
 	@JOBS=$(JOBS) $(PIP) --no-build-isolation --no-deps --force-reinstall \
 		./robollm_ros/interfaces/vision_msgs
@@ -121,7 +123,7 @@ $(WORKSHOP): $(DEPLOY) setup.py constraints.txt Makefile
 .PHONY: mmcv
 mmcv:
 	@wheels="$(WHEELS)/$$($(BIN)/python -c 'import sys, torch; \
-		print("torch-%s-cp%d%d" % (torch.__version__, *sys.version_info[:2]))')"; \
+		print("$(subst ==,-,$(MMCV))-torch-%s-cp%d%d" % (torch.__version__, *sys.version_info[:2]))')"; \
 	if ! ls "$$wheels"/*.whl >/dev/null 2>&1; then \
 		echo "make: compiling $(MMCV) (about 12 minutes on 2 cores, once)"; \
 		rm -rf "$$wheels.part" && mkdir -p "$$wheels.part" && \
