@@ -17,7 +17,6 @@ DEPLOY = [
     "numpy>=1.26",
     "onnxruntime>=1.20",
     "opencv-python-headless>=4.8",
-    "pillow>=10.0",
     "pycocotools>=2.0.7",
     "pyyaml>=6.0",
     "rosbags>=0.11",
@@ -57,7 +56,7 @@ EXTRAS = {
     ],
     "test": [
         "hypothesis>=6.100",
-        "import-linter>=2.1",
+        "import-linter>=2.5",
         "mcap>=1.2",
         "mypy>=1.11",
         "pytest>=8.0",

@@ -25,7 +25,6 @@ DEPLOY = {
     "numpy": "numpy",
     "onnxruntime": "onnxruntime",
     "cv2": "opencv-python-headless",
-    "PIL": "pillow",
     "pycocotools": "pycocotools",
     "yaml": "pyyaml",
     "rosbags": "rosbags",

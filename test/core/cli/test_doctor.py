@@ -36,6 +36,18 @@ def test_it_looks_at_exactly_what_setup_py_installs() -> None:
     assert sorted(re.findall(r'"([\w-]+)>=', listed[1])) == sorted(DEPLOY.values())
 
 
+def test_the_robot_cell_installs_nothing_that_the_simulator_or_nobody_imports() -> None:
+    cell = [
+        path
+        for room in ("robollm_core", "robollm_ros")
+        for path in (ROOT / room).rglob("*.py")
+        if path.parent != ROOT / "robollm_core/synthetic"
+    ]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in cell)
+    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE))
+    assert set(DEPLOY) <= imported
+
+
 def test_packages_carry_their_real_versions(found: dict[str, Check]) -> None:
     assert found["onnxruntime"].detail == onnxruntime.__version__
     assert all(found[index].ok for index in DEPLOY.values())
