@@ -24,7 +24,7 @@ from robollm_core.segmentation.design import (
     DetectorDesign,
     design_from,
 )
-from robollm_core.segmentation.suppress import cluster_nms
+from robollm_core.segmentation.suppress import ROUNDS, cluster_nms
 from robollm_core.types import OBJECT_LABEL
 
 MAX_SIDE_CHANGE = math.log(1000 / 16)
@@ -53,13 +53,15 @@ class DeployedDetector(nn.Module):
     Attributes:
         input_hw: (height, width) of the image it takes.
         labels: class names by label number.
+        rounds: of each suppression, see `suppress.ROUNDS`.
     """
 
-    def __init__(self, detector: nn.Module, design: DetectorDesign) -> None:
+    def __init__(self, detector: nn.Module, design: DetectorDesign, rounds: int = ROUNDS) -> None:
         """Take over the modules of mmdetection's detector; weights are shared."""
         super().__init__()
         self.detector = detector
         self.design = design
+        self.rounds = rounds
         self.input_hw = design.input_hw
         self.labels = (OBJECT_LABEL,)
         parts = cast(Any, detector)
@@ -108,6 +110,16 @@ class DeployedDetector(nn.Module):
         labels = torch.zeros_like(scores, dtype=torch.int64)
         return boxes[None], scores[None], labels[None], masks[None]
 
+    @torch.no_grad()
+    def settled(self, images: Tensor) -> bool:
+        """Whether one more round of each suppression would change nothing.
+
+        Args:
+            images: as for `forward`.
+        """
+        longer = DeployedDetector(self.detector, self.design, self.rounds + 1)
+        return all(map(torch.equal, self(images), longer(images)))
+
     def _propose(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """(P, 4) proposals, best first, and (P,) float 1 where there is one."""
         boxes, scores, groups = [], [], []
@@ -124,7 +136,7 @@ class DeployedDetector(nn.Module):
         score, order = torch.cat(scores).sort(descending=True)
         box, group = torch.cat(boxes)[order], torch.cat(groups)[order]
         real = ((box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])).to(box.dtype)
-        keep = cluster_nms(box, self.design.rpn_iou, real, group)
+        keep = cluster_nms(box, self.design.rpn_iou, real, group, self.rounds)
         # a sigmoid is above 0, so -1 sorts the dropped ones last
         ranked, best = (score * keep - (1.0 - keep)).topk(min(self.design.proposals, len(box)))
         return box[best], (ranked > 0.0).to(box.dtype)
@@ -172,7 +184,7 @@ class DeployedDetector(nn.Module):
         scores, order = scores.sort(descending=True)
         boxes = boxes[order]
         valid = (scores > self.design.score_threshold).to(boxes.dtype)
-        keep = cluster_nms(boxes, self.design.nms_iou, valid)
+        keep = cluster_nms(boxes, self.design.nms_iou, valid, rounds=self.rounds)
         scores, best = (scores * keep).topk(min(self.design.detections, len(boxes)))
         return boxes[best], scores
 

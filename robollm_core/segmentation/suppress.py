@@ -6,8 +6,12 @@ import torch
 from torch import Tensor
 
 ROUNDS = 32
-"""Rounds in an exported graph. A round settles one more link of a chain in which
-each box would drop the next; real detections make chains of a few links."""
+"""Rounds in an exported graph. The answer is exact while no chain, in which each box would
+drop the next, has more links. The tiny network needed at most 11 rounds on 55 photos, noise
+and flat pictures; a ramp of scores over a whole tote of crowded boxes can need 50. With a
+chain too long, boxes too many are kept and never one too few, because the number is even:
+round 0 keeps all, and a round turns a superset of the answer into a subset, and back.
+`robollm export` refuses a network for which one round more changes a trial picture."""
 
 
 def box_overlaps(boxes: Tensor) -> Tensor:
@@ -31,7 +35,7 @@ def cluster_nms(
         iou: a box is dropped by a better, kept one that overlaps it by more.
         valid: (N,) float, 1 for boxes that take part; the others drop none.
         groups: (N,) boxes of different groups leave each other alone.
-        rounds: N rounds are exact for every input, fewer for chains no longer.
+        rounds: N rounds are exact for every input, fewer for chains of as many links.
 
     Returns:
         (N,) float32, 1 where a box is kept.

@@ -192,6 +192,15 @@ def test_direction_ignores_length_and_sees_angles():
     assert found == pytest.approx(1 - 0.5**0.5, abs=1e-7)
 
 
+def test_a_reference_that_finds_nothing_proves_nothing():
+    blank = {"x": np.zeros((2, 3), np.float32)}
+    limits = Limits(largest_difference, {"x": 1e-3}, tells=lambda outputs: bool(outputs["x"].any()))
+    with pytest.raises(ParityError, match="finds nothing on any of the 2 trial inputs"):
+        check_parity(Table(blank, blank), Table(blank, blank), [{}, {}], limits)
+    worst = check_parity(Table(blank, ONE), Table(blank, ONE), [{}, {}], limits)
+    assert worst == {"x": 0.0}
+
+
 def detections(count=6, seed=0):
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 100, (1, count, 2))
@@ -235,8 +244,74 @@ def test_a_detection_too_many_is_seen_and_unused_rows_are_not():
     assert detection_difference(left, right) == {"scores": 0.0, "unmatched": 0.0}
 
 
+@pytest.mark.parametrize(
+    ("name", "near", "far"), [("boxes", 0.9, 1.1), ("scores", 0.04, 0.06), ("masks", 0.02, 0.1)]
+)
+def test_rounding_may_move_a_detection_a_little(name, near, far):
+    compare, left = PLANS["segmentation"].rounding.compare, detections()
+    left["masks"] += 1.0  # so that the overlap of masks 0.1 apart is about 0.94
+    for moved, share in ((near, 0.0), (far, 1 / 6)):
+        right = {key: array.copy() for key, array in left.items()}
+        right[name][0, 2] += moved
+        assert compare(left, right)["unmatched"] == pytest.approx(share)
+
+
+def test_an_unused_row_is_no_partner():
+    left = detections()
+    left["scores"][0, 2] = 0.03
+    right = {key: array.copy() for key, array in left.items()}
+    right["scores"][0, 2] = 0.0
+    found = PLANS["segmentation"].rounding.compare(left, right)
+    assert found["unmatched"] == pytest.approx(1 / 6)
+
+
 def test_every_stage_has_a_plan():
     assert set(PLANS) == {"segmentation", "identification", "identification_fusion", "defects"}
+
+
+def test_half_precision_that_ruins_masks_alone_is_refused():
+    class Faint(Spots):
+        """Masks from a difference of nearly equal weights: half precision destroys it."""
+
+        def __init__(self):
+            super().__init__()
+            self.plus = torch.nn.Parameter(torch.full((2048,), 1.0001))
+            self.minus = torch.nn.Parameter(torch.full((2048,), 1.0))
+
+        def forward(self, images):
+            boxes, scores, labels, masks = super().forward(images)
+            return boxes, scores, labels, masks * (self.plus - self.minus).mean() * 1e4
+
+    with pytest.raises(ParityError, match="unmatched 1, allowed 0.25"):
+        compare(Faint(), spot_samples(), PLANS["segmentation"])
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_network_whose_suppression_has_not_ended_is_refused(
+    tmp_path, capsys, monkeypatch, settled
+):
+    class Suppressing(Spots):
+        rounds = 4
+
+        def settled(self, images):
+            return settled
+
+    checkpoint = write_checkpoint(tmp_path, "defects", {"stage": "segmentation"})
+    monkeypatch.setattr(stages, "graph_loader", lambda stage: lambda path: Suppressing())
+    out = tmp_path / "out" / "segmentation.onnx"
+    assert export("segmentation", checkpoint, out) == (0 if settled else 2)
+    assert settled or "not at its end after 4 rounds on input 0" in capsys.readouterr().err
+    assert out.exists() == settled
+
+
+def test_a_detector_that_finds_nothing_is_refused():
+    class Blind(Spots):
+        def forward(self, images):
+            boxes, scores, labels, masks = super().forward(images)
+            return boxes, scores * 0.0, labels, masks
+
+    with pytest.raises(ParityError, match="finds nothing on any of the 4 trial inputs"):
+        compare(Blind(), spot_samples(), PLANS["segmentation"])
 
 
 class Spots(torch.nn.Module):
@@ -260,9 +335,12 @@ class Spots(torch.nn.Module):
         return boxes, scores, torch.zeros_like(best), masks
 
 
+def spot_samples():
+    return [{"images": picture[None]} for picture in trial_pictures(4, Spots.input_hw, 0)]
+
+
 def test_a_detection_graph_passes_and_its_batch_is_fixed():
-    samples = [{"images": picture[None]} for picture in trial_pictures(4, Spots.input_hw, 0)]
-    network, found = compare(Spots(), samples, PLANS["segmentation"])
+    network, found = compare(Spots(), spot_samples(), PLANS["segmentation"])
     assert found["graph.unmatched"] == 0.0 and found["graph.scores"] < 1e-5
     spec = graph_spec(network)
     assert [tensor.shape for tensor in spec.inputs] == [(1, 64, 96, 3)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from robollm_core.export.onnx import GraphPlan, build_graph
-from robollm_core.segmentation.suppress import box_overlaps, cluster_nms
+from robollm_core.segmentation.suppress import ROUNDS, box_overlaps, cluster_nms
 
 mmcv_ops = pytest.importorskip("mmcv.ops", reason="mmcv is the oracle; install extra [train]")
 
@@ -41,7 +41,7 @@ def test_equals_mmcv_on_integer_boxes_whose_overlap_ties_with_the_threshold():
     corner = rng.integers(0, 12, (400, 2))
     boxes = torch.tensor(np.concatenate([corner, corner + rng.integers(1, 9, (400, 2))], 1)).float()
     for iou in (0.25, 0.5, 0.75):
-        assert kept(boxes, iou, rounds=400) == greedy(boxes, iou)
+        assert kept(boxes, iou) == greedy(boxes, iou)
 
 
 def test_identical_boxes_keep_the_first_alone():
@@ -57,12 +57,39 @@ def test_zero_area_boxes_neither_drop_nor_are_dropped():
     assert kept(boxes, 0.5) == greedy(boxes, 0.5) == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_long_chain_needs_as_many_rounds_as_it_has_links():
-    # each box overlaps only its neighbours: greedy keeps every other one
-    starts = torch.arange(60.0) * 3.0
-    boxes = torch.stack([starts, torch.zeros(60), starts + 10.0, torch.full((60,), 10.0)], 1)
-    assert kept(boxes, 0.5, rounds=60) == greedy(boxes, 0.5) == list(range(0, 60, 2))
-    assert kept(boxes, 0.5, rounds=8) != greedy(boxes, 0.5)
+def chain(count):
+    """Boxes that overlap their neighbours alone: greedy keeps every other one."""
+    starts = torch.arange(float(count)) * 3.0
+    end = torch.full((count,), 10.0)
+    return torch.stack([starts, torch.zeros(count), starts + 10.0, end], 1)
+
+
+def test_a_chain_of_as_many_links_as_there_are_rounds_is_exact():
+    boxes = chain(ROUNDS + 1)
+    assert kept(boxes, 0.5) == greedy(boxes, 0.5) == list(range(0, ROUNDS + 1, 2))
+    assert kept(boxes, 0.5, rounds=ROUNDS - 1) != greedy(boxes, 0.5)
+
+
+@pytest.mark.parametrize("count", [ROUNDS + 2, 60, 200])
+def test_a_longer_chain_keeps_too_many_and_drops_nothing_that_greedy_keeps(count):
+    boxes = chain(count)
+    right, found = set(greedy(boxes, 0.5)), set(kept(boxes, 0.5))
+    assert right < found
+    assert min(found - right) > ROUNDS
+    assert kept(boxes, 0.5, rounds=count) == sorted(right)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_ramp_of_scores_over_crowded_boxes(seed):
+    # the longest chains that proposals of one size could make: a box every 4 px, best in a corner
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:128:4, 0:96:4].reshape(2, -1)
+    order = np.argsort(x + y - rng.uniform(0, 6, x.size))
+    corner = np.stack([x, y], 1)[order] + rng.normal(0, 1.5, (x.size, 2))
+    boxes = torch.tensor(np.concatenate([corner, corner + 32], 1), dtype=torch.float32)
+    assert kept(boxes, 0.7) == greedy(boxes, 0.7)
+    # at this overlap they are longer than the rounds: 42 to 49 links
+    assert set(kept(boxes, 0.5)) > set(greedy(boxes, 0.5))
 
 
 def test_groups_are_mmcvs_batched_nms():
