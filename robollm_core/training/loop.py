@@ -110,13 +110,7 @@ class Run:
         self.minutes = minutes
         self.device = pick_device(recipe)
         task.module.to(self.device)
-        self.optimizer = build_optimizer(
-            task.module,
-            rate=recipe.rate,
-            weight_decay=recipe.weight_decay,
-            layer_decay=recipe.layer_decay,
-            blocks=task.blocks,
-        )
+        self.optimizer = build_optimizer(task.module, recipe, task.blocks)
         self.mean: AveragedModel = running_mean(task.module, recipe.ema)
         self.at = Position()
         self.journal = Journal(out / "log.csv")

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW with layer-wise rates, the schedule, and the running mean of the weights."""
+"""AdamW or Muon with layer-wise rates, the schedule, and the running mean of the weights."""
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from robollm_core.errors import ConfigError
+from robollm_core.training.recipe import LoopRecipe
 
 _BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers)\.(\d+)\.")
 _BOTTOM = re.compile(r"cls_token|position|pos_embed|patch|embed\.")
@@ -47,34 +49,100 @@ def parameter_groups(
         blocks: number of transformer blocks.
 
     Returns:
-        AdamW groups, deepest last, in a fixed order.
+        AdamW groups, deepest last, in a fixed order; "hidden" marks those that
+        hold the matrices of the blocks alone.
     """
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    groups: dict[tuple[int, bool, bool], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         depth = depth_of(name, blocks)
         decays = parameter.ndim >= 2 and "token" not in name and "pos" not in name
+        hidden = parameter.ndim == 2 and _BLOCK.search(name) is not None
         group = groups.setdefault(
-            (depth, decays),
+            (depth, decays, hidden),
             {
                 "params": [],
                 "weight_decay": weight_decay if decays else 0.0,
                 "scale": layer_decay ** (blocks + 1 - depth),
+                "hidden": hidden,
             },
         )
         group["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
 
 
-def build_optimizer(
-    module: nn.Module, *, rate: float, weight_decay: float, layer_decay: float, blocks: int
-) -> torch.optim.AdamW:
-    """AdamW over the groups of `parameter_groups`, betas (0.9, 0.98) for short runs."""
+class Paired:
+    """Two optimisers, each with parameters of its own, used as one."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        """Hold the parts."""
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all parts, the very dictionaries."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """One step of each part."""
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of all parts."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take it back.
+
+        Raises:
+            ValueError: If it is of another number of parts, or does not fit one.
+        """
+        for part, own in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(own)
+
+
+OPTIMIZERS = ("adamw", "muon")
+
+
+def build_optimizer(module: nn.Module, recipe: LoopRecipe, blocks: int) -> Paired:
+    """The optimiser of a recipe over the groups of `parameter_groups`.
+
+    "adamw" is AdamW for everything, betas (0.9, 0.98) for short runs. "muon"
+    gives the matrices of the transformer blocks to Muon, torch's own, with
+    updates scaled to the size of AdamW's, so that one rate serves both.
+
+    Source: K. Jordan et al., "Muon" (2024); the scaling is that of J. Liu et
+    al., "Muon is Scalable for LLM Training" (2025).
+
+    Raises:
+        ConfigError: If there is no such optimiser.
+    """
+    if recipe.optimizer not in OPTIMIZERS:
+        raise ConfigError(
+            f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {recipe.optimizer!r}."
+        )
     groups = parameter_groups(
-        module, weight_decay=weight_decay, layer_decay=layer_decay, blocks=blocks
+        module,
+        weight_decay=recipe.weight_decay,
+        layer_decay=recipe.layer_decay,
+        blocks=blocks,
     )
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
+    muon = recipe.optimizer == "muon"
+    hidden = [group for group in groups if muon and group["hidden"]]
+    others = [group for group in groups if not (muon and group["hidden"])]
+    parts: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
+    ]
+    if hidden:
+        parts.append(torch.optim.Muon(hidden, lr=recipe.rate, adjust_lr_fn="match_rms_adamw"))
+    return Paired(*parts)
 
 
 def progress(step: int, steps: int, elapsed_s: float, minutes: float | None) -> float:
@@ -110,7 +178,7 @@ def rate_factor(done: float, *, warmup: float, floor: float) -> float:
     return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, fraction)))
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: Paired, rate: float) -> None:
     """Give every group the rate times its own scale."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)

@@ -21,6 +21,7 @@ class LoopRecipe:
     Attributes:
         seed: all random choices follow from it and the step number.
         steps: optimiser steps of a run without a time budget.
+        optimizer: "adamw", or "muon" for the matrices of the blocks.
         rate: peak learning rate.
         warmup: fraction of the run with a rising rate.
         floor: final rate as a fraction of the peak.
@@ -37,6 +38,7 @@ class LoopRecipe:
 
     seed: int = 0
     steps: int = 2000
+    optimizer: str = "adamw"
     rate: float = 1e-3
     warmup: float = 0.05
     floor: float = 0.02

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Groups, schedule and running mean."""
 
+import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.errors import ConfigError
 from robollm_core.identification.model import IdentificationModel
 from robollm_core.training.optimizer import (
+    OPTIMIZERS,
     build_optimizer,
     depth_of,
     parameter_groups,
@@ -20,6 +23,7 @@ from robollm_core.training.optimizer import (
     running_mean,
     set_rate,
 )
+from robollm_core.training.recipe import LoopRecipe
 
 
 @pytest.fixture
@@ -71,8 +75,10 @@ def test_depth_of_a_block_never_exceeds_the_head():
     assert depth_of("log_scale", 12) == 13
 
 
-def test_set_rate_keeps_the_ratios(network):
-    optimizer = build_optimizer(network, rate=1.0, weight_decay=0.0, layer_decay=0.5, blocks=3)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_set_rate_keeps_the_ratios(network, name):
+    recipe = LoopRecipe(optimizer=name, rate=1.0, layer_decay=0.5)
+    optimizer = build_optimizer(network, recipe, blocks=3)
     set_rate(optimizer, 0.2)
     assert {round(group["lr"], 6) for group in optimizer.param_groups} == {
         0.2,
@@ -81,6 +87,61 @@ def test_set_rate_keeps_the_ratios(network):
         0.025,
         0.0125,
     }
+
+
+def test_muon_takes_the_matrices_of_the_blocks_and_nothing_else(network):
+    adamw, muon = build_optimizer(network, LoopRecipe(optimizer="muon"), blocks=3).parts
+    taken = {id(p) for group in muon.param_groups for p in group["params"]}
+    left = {id(p) for group in adamw.param_groups for p in group["params"]}
+    assert isinstance(muon, torch.optim.Muon) and not taken & left
+    for name, parameter in network.named_parameters():
+        mine = "blocks" in name and parameter.ndim == 2
+        assert (id(parameter) in taken) == mine and (id(parameter) in left) != mine, name
+    assert len(build_optimizer(network, LoopRecipe(), blocks=3).parts) == 1
+
+
+def test_muon_steps_to_the_nearest_orthogonal_matrix(network):
+    """Against numpy: U V^T of the gradient, scaled to AdamW's root mean square of 0.2."""
+    recipe = LoopRecipe(optimizer="muon", rate=0.1, weight_decay=0.0)
+    weight = network.encoder.blocks[1].ffn.fc1.weight
+    before = weight.detach().clone()
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(3))
+    u, _, vt = np.linalg.svd(weight.grad.double().numpy(), full_matrices=False)
+    build_optimizer(network, recipe, blocks=3).step()
+    moved = (before - weight.detach()).double().numpy()
+    wanted = 0.1 * 0.2 * math.sqrt(max(weight.shape)) * (u @ vt)
+    # five Newton-Schulz rounds bring singular values near 1, not to it
+    cosine = (moved * wanted).sum() / np.linalg.norm(moved) / np.linalg.norm(wanted)
+    assert cosine > 0.97
+    assert np.linalg.norm(moved) == pytest.approx(np.linalg.norm(wanted), rel=0.2)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_goes_on_where_it_was(network, name):
+    recipe = LoopRecipe(optimizer=name)
+    other = copy.deepcopy(network)
+
+    def step(module, optimizer, seed):
+        random = torch.Generator().manual_seed(seed)
+        for parameter in module.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=random)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    first = build_optimizer(network, recipe, blocks=3)
+    step(network, first, 1)
+    other.load_state_dict(network.state_dict())
+    second = build_optimizer(other, recipe, blocks=3)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    step(network, first, 2)
+    step(other, second, 2)
+    for one, two in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_an_unknown_optimizer_is_refused(network):
+    with pytest.raises(ConfigError, match="adamw, muon"):
+        build_optimizer(network, LoopRecipe(optimizer="sgd"), blocks=3)
 
 
 @pytest.mark.parametrize(
