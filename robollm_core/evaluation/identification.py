@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Identification, judged as it ships: exported graph, stage's crop, unique items."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,10 @@ from robollm_core.evaluation.intervals import (
     threshold_at_recall,
     two_sample,
 )
+from robollm_core.identification.gallery import item_scores
 from robollm_core.runtime.artifact import load_artifact
 from robollm_core.runtime.factory import load_engine
-from robollm_core.runtime.furniture import check_stage, crop_spec
+from robollm_core.runtime.furniture import check_stage, crop_spec, reference_scale
 from robollm_core.types import Engine, Float32Array
 
 RANKS = (1, 2, 3, 5)
@@ -47,10 +49,12 @@ class Embedded:
     Attributes:
         queries: way of asking (a view name, or "fused") to pick id to (D,).
         gallery: item id to (references, D).
+        scale: inverse temperature at which an item's references are put together.
     """
 
     queries: Mapping[str, Mapping[str, Float32Array]]
     gallery: Mapping[str, Float32Array]
+    scale: float = math.inf
 
 
 def evaluate(
@@ -146,7 +150,8 @@ def embed(artifact: Path, samples: IdentificationSplit, runtime: RuntimeConfig) 
     gallery: dict[str, list[Float32Array]] = {}
     for name, row in zip(owners, embeddings[count:], strict=True):
         gallery.setdefault(name, []).append(row)
-    return Embedded(queries, {name: np.stack(rows) for name, rows in gallery.items()})
+    stacked = {name: np.stack(rows) for name, rows in gallery.items()}
+    return Embedded(queries, stacked, reference_scale(sidecar))
 
 
 def _run(
@@ -169,14 +174,19 @@ def _fuse(engine: Engine, features: Float32Array) -> Float32Array:
     return np.concatenate(parts).astype(np.float32)
 
 
-def item_scores(
-    query: Float32Array, items: Sequence[str], gallery: Mapping[str, Float32Array]
-) -> dict[str, float]:
-    """Similarity of a query to every item: its best reference, each item once.
+def scores_of(query: Float32Array, items: Sequence[str], embedded: Embedded) -> dict[str, float]:
+    """Similarity of a query to every item, as the stage scores it, each item once.
 
     Items without a reference are left out.
     """
-    return {name: float((gallery[name] @ query).max()) for name in items if name in gallery}
+    names = [name for name in dict.fromkeys(items) if name in embedded.gallery]
+    if not names:
+        return {}
+    rows = [embedded.gallery[name] for name in names]
+    starts = np.cumsum([0, *(len(own) for own in rows[:-1])], dtype=np.int64)
+    similarity = (np.concatenate(rows) @ query)[None]
+    scores = item_scores(similarity, starts, embedded.scale)[0]
+    return dict(zip(names, scores.tolist(), strict=True))
 
 
 def rank_of(item_id: str, scores: Mapping[str, float]) -> int:
@@ -202,9 +212,7 @@ def ranks(
     found = [
         rank_of(
             pick.item_id,
-            item_scores(
-                embedded.queries[way][pick.pick_id], items or pick.manifest, embedded.gallery
-            ),
+            scores_of(embedded.queries[way][pick.pick_id], items or pick.manifest, embedded),
         )
         for pick in picks
     ]
@@ -253,7 +261,7 @@ def _confidence(picks: Sequence[Pick], embedded: Embedded, way: str) -> Float32A
     rows = []
     for pick in picks:
         query = embedded.queries[way][pick.pick_id]
-        scores = sorted(item_scores(query, pick.manifest, embedded.gallery).values())[::-1]
+        scores = sorted(scores_of(query, pick.manifest, embedded).values())[::-1]
         if scores:
             rows.append((scores[0], scores[0] - scores[1] if len(scores) > 1 else 2.0))
     return np.asarray(rows, dtype=np.float32).reshape(-1, 2)

@@ -239,7 +239,10 @@ def _meta(stage: str, module: nn.Module, source: Checkpoint) -> dict[str, Any]:
     spec = source.recipe.get("crop")
     if not isinstance(spec, dict):
         raise CheckpointError(f"the recipe in {source.file} must hold the crop, got {spec!r}.")
-    return {"crop": spec, "labels": list(DEFECT_LABELS)} if stage == "defects" else {"crop": spec}
+    if stage == "defects":
+        return {"crop": spec, "labels": list(DEFECT_LABELS)}
+    log_scale = source.tensors["log_scale"].float()
+    return {"crop": spec, "scale": round(float(log_scale.exp()), 4)}
 
 
 def _input_hw(module: nn.Module, source: Checkpoint) -> tuple[int, int]:

@@ -38,6 +38,36 @@ class References:
     starts: npt.NDArray[np.int64]
 
 
+def item_scores(
+    similarity: Float32Array, starts: npt.NDArray[np.int64], scale: float
+) -> Float32Array:
+    """How similar each item is to a query, over its references.
+
+    One odd reference, say a pack seen from its edge, resembles many things; the
+    soft maximum trusts references that agree more than such a single one. It is
+    also what training asks for: there the references of an item share one
+    numerator (`training.losses.contrastive_loss`).
+
+    Args:
+        similarity: (N, R) float32 cosines of N queries to R references.
+        starts: (I,) int64, column of the first reference of each item, ascending.
+        scale: t, the inverse temperature the network was trained with; `inf`
+            takes the best reference alone.
+
+    Returns:
+        (N, I) float32: log(mean(exp(t * s))) / t over the references of an item,
+        between their mean and their maximum; with one reference its cosine.
+    """
+    best = np.maximum.reduceat(similarity, starts, axis=1)
+    if not np.isfinite(scale):
+        return best
+    counts = np.diff(starts, append=similarity.shape[1])
+    # relative to the best, which keeps exp from overflowing
+    apart = np.exp(scale * (similarity - np.repeat(best, counts, axis=1)))
+    mean = np.add.reduceat(apart, starts, axis=1) / counts
+    return np.asarray(best + np.log(mean) / scale, dtype=np.float32)
+
+
 class Gallery:
     """Embeds reference images on first sight and remembers them.
 

@@ -7,6 +7,7 @@ encoder outputs side by side, a 2-layer MLP back to one, then the same
 projection and L2. References take the one-view path.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from robollm_core.beit3.layers import NORM_EPS
 from robollm_core.errors import ConfigError, ShapeError
 
 VIEWS = 3
+LOG_SCALE = math.log(1 / 0.07)
+"""Where the temperature starts, as in CLIP (Radford et al., 2021)."""
 
 
 class Fusion(nn.Module):
@@ -62,7 +65,12 @@ class Fusion(nn.Module):
 
 
 class IdentificationModel(nn.Module):
-    """Encoder, projection and 3-view fusion."""
+    """Encoder, projection and 3-view fusion.
+
+    Attributes:
+        log_scale: () the learned log inverse temperature of its similarities; it
+            takes no part in `forward`, and ships in the sidecar.
+    """
 
     def __init__(self, encoder: Encoder, embedding: int, fusion: int) -> None:
         """Put heads on an encoder.
@@ -77,6 +85,7 @@ class IdentificationModel(nn.Module):
         self.fc_norm = nn.LayerNorm(encoder.width, eps=NORM_EPS)
         self.projection = nn.Linear(encoder.width, embedding, bias=False)
         self.fusion = Fusion(encoder.width, fusion)
+        self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE))
         nn.init.xavier_uniform_(self.projection.weight)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

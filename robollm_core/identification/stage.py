@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from robollm_core.config import IdentificationConfig
-from robollm_core.identification.gallery import Gallery
+from robollm_core.identification.gallery import Gallery, item_scores
 from robollm_core.images import GREY, crop
 from robollm_core.runtime.artifact import Sidecar
-from robollm_core.runtime.furniture import check_stage, crop_spec, run_batches
+from robollm_core.runtime.furniture import check_stage, crop_spec, reference_scale, run_batches
 from robollm_core.types import Engine, Float32Array, Frame, Identification, Instance, Manifest
 
 
@@ -24,7 +24,7 @@ class Identifier:
         Args:
             engine: input "images" (N, S, S, 3) uint8, output "embedding" (N, D)
                 float32 of unit length.
-            sidecar: of the same artifact; meta has "crop".
+            sidecar: of the same artifact; meta has "crop" and perhaps "scale".
             config: thresholds and the root of the reference images.
 
         Raises:
@@ -32,7 +32,7 @@ class Identifier:
         """
         check_stage(sidecar, "identification")
         self._engine, self._sidecar, self.config = engine, sidecar, config
-        self._crop = crop_spec(sidecar)
+        self._crop, self._scale = crop_spec(sidecar), reference_scale(sidecar)
         root = Path(config.reference_root)
         self._gallery = Gallery(engine, self._crop, sidecar.sha256, root)
 
@@ -83,8 +83,8 @@ class Identifier:
             for instance in instances
         ]
         queries = run_batches(self._engine, np.stack(crops), "embedding")
-        # an item is as similar as its most similar reference
-        scores = np.maximum.reduceat(queries @ references.embeddings.T, references.starts, axis=1)
+        similarity = queries @ references.embeddings.T
+        scores = item_scores(similarity, references.starts, self._scale)
         return tuple(self._answer(references.item_ids, row) for row in scores)
 
     def _answer(self, item_ids: Sequence[str], scores: Float32Array) -> Identification:

@@ -36,7 +36,7 @@ class Sidecar:
         source_checkpoint: "file" and "sha256" of the checkpoint it came from.
         recipe: how that was trained.
         rebuild: the command that makes the file again.
-        meta: what the stage needs: "crop", "input_hw", "labels".
+        meta: what the stage needs: "crop", "input_hw", "labels", "scale".
     """
 
     stage: str

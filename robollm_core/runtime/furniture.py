@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the three stages share: reading their sidecar and feeding an engine in batches."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -52,6 +54,22 @@ def crop_spec(sidecar: Sidecar) -> CropSpec:
     except ConfigError as error:
         raise ArtifactError(f"the sidecar's meta.crop is wrong: {error}") from error
     raise ArtifactError(f"the sidecar's meta.crop must describe the crop, got {tree!r}.")
+
+
+def reference_scale(sidecar: Sidecar) -> float:
+    """The inverse temperature at which the references of an item are put together.
+
+    Returns:
+        The sidecar's meta.scale, above 0; infinite, which takes the best
+        reference alone, for a network that was trained without one.
+
+    Raises:
+        ArtifactError: If meta.scale is there and no such number.
+    """
+    value = sidecar.meta.get("scale", math.inf)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ArtifactError(f"the sidecar's meta.scale must be a number above 0, got {value!r}.")
+    return float(value)
 
 
 def run_batches(engine: Engine, images: UInt8Array, output: str) -> npt.NDArray[np.float32]:

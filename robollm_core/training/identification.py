@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of the identification network: one view and three views in one run."""
 
-import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,7 +58,6 @@ class IdentificationRecipe(CropRecipe):
         disguise: chance that an item is turned into another by hue and mirror.
         fused_weight: weight of the 3-view loss beside the 1-view loss.
         label_weight: weight of the loss over all pictures, whatever their view.
-        log_scale: start of the learned log inverse temperature.
         val_picks: at most this many picks are judged in a validation.
     """
 
@@ -71,7 +69,6 @@ class IdentificationRecipe(CropRecipe):
     disguise: float = 0.5
     fused_weight: float = 1.0
     label_weight: float = 0.0
-    log_scale: float = math.log(1 / 0.07)
     val_picks: int = 200
 
     def settings(self) -> dict[str, Any]:
@@ -80,13 +77,12 @@ class IdentificationRecipe(CropRecipe):
 
 
 class Matcher(nn.Module):
-    """The network with its temperature, which does not ship."""
+    """The network under the name the loop looks for."""
 
-    def __init__(self, network: IdentificationModel, log_scale: float) -> None:
-        """Put a temperature beside a network."""
+    def __init__(self, network: IdentificationModel) -> None:
+        """Hold the network."""
         super().__init__()
         self.network = network
-        self.log_scale = nn.Parameter(torch.tensor(log_scale))
 
 
 class IdentificationTask:
@@ -112,7 +108,7 @@ class IdentificationTask:
         self.network = build_identification(recipe.settings())
         if recipe.init:
             load_encoder(self.network.encoder, read_checkpoint(Path(recipe.init)))
-        self.module = Matcher(self.network, recipe.log_scale)
+        self.module = Matcher(self.network)
         self.blocks = self.network.encoder.shape.depth
         self.memory = ItemMemory(len(self.table.items), recipe.embedding)
         self.pool = ThreadPoolExecutor(recipe.workers)
@@ -121,7 +117,7 @@ class IdentificationTask:
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
         """Symmetric InfoNCE of single views and of fused views against references."""
         with torch.no_grad():  # beyond its limits the loss would give it no gradient back
-            self.module.log_scale.clamp_(*LOG_SCALE_LIMITS)
+            self.network.log_scale.clamp_(*LOG_SCALE_LIMITS)
         rng = np.random.default_rng((self.recipe.seed, step))
         items = draw_items(self.table, self.memory, self.recipe.batch_items, self.recipe.group, rng)
         views, references = draw_pictures(self.table, items, self.recipe.references, rng)
@@ -146,7 +142,7 @@ class IdentificationTask:
             jobs += [(int(index), REFERENCE, disguise) for index in row]
         seeds = rng.integers(2**63, size=len(jobs))
         pixels = list(self.pool.map(self._augmented, jobs, seeds))
-        return torch.from_numpy(np.stack(pixels)).to(self.module.log_scale.device)
+        return torch.from_numpy(np.stack(pixels)).to(self.network.log_scale.device)
 
     def _augmented(self, job: tuple[int, Strength, Disguise], seed: int) -> UInt8Array:
         index, strength, disguise = job
@@ -176,7 +172,7 @@ class IdentificationTask:
         query, reference = embedding[:count], embedding[count:]
         query_items = number.repeat_interleave(present.sum(1).to(device))
         reference_items = number.repeat_interleave(self.recipe.references)
-        scale = self.module.log_scale
+        scale = self.network.log_scale
         single = contrastive_loss(query, reference, query_items, reference_items, scale)
         total, figures = single, {"single": float(single.detach())}
         whole = present.all(dim=1).to(device)
@@ -209,7 +205,7 @@ class IdentificationTask:
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Recall on the val split, each pick among the items of its manifest."""
         assert isinstance(network, IdentificationModel)
-        return self.judge.judge(network, self.module.log_scale.device)
+        return self.judge.judge(network, self.network.log_scale.device)
 
     def state(self) -> dict[str, Any]:
         """The item memory, which decides what the next batches hold."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from robollm_core.data.armbench_identification import VIEWS, IdentificationSplit, Pick
 from robollm_core.data.samples import Picture, cached_crops
 from robollm_core.errors import DatasetError
+from robollm_core.identification.gallery import item_scores
 from robollm_core.identification.model import IdentificationModel
 from robollm_core.images import CropSpec
 from robollm_core.types import UInt8Array
@@ -20,7 +21,7 @@ _CHUNK = 64
 
 
 class RetrievalJudge:
-    """Ranks the items of every val pick's manifest by their best reference."""
+    """Ranks the items of every val pick's manifest as the stage does."""
 
     def __init__(self, split: IdentificationSplit, spec: CropSpec, cache: Path, limit: int) -> None:
         """Choose the picks, evenly over the split, and cut their pictures.
@@ -37,10 +38,11 @@ class RetrievalJudge:
         self.items = [name for name in names if name in split.references]
         queries = [pick.views[view] for pick in self.picks for view in VIEWS]
         references: list[Picture] = []
-        self.owner: list[int] = []
-        for number, name in enumerate(self.items):
+        starts = []
+        for name in self.items:
+            starts.append(len(references))
             references += split.references[name]
-            self.owner += [number] * len(split.references[name])
+        self.starts = np.asarray(starts, dtype=np.int64)
         self.query_count = len(queries)
         self.crops = cached_crops(queries + references, spec, cache / "val.npy")
 
@@ -54,10 +56,10 @@ class RetrievalJudge:
         query, reference = features[: self.query_count], features[self.query_count :]
         gallery = network.embed(reference)
         query = query.unflatten(0, (len(self.picks), len(VIEWS)))
-        ranks = {
-            view: self._ranks(network.embed(query[:, i]), gallery) for i, view in enumerate(VIEWS)
-        }
-        ranks["fused"] = self._ranks(network.fuse(query), gallery)
+        embedded = {view: network.embed(query[:, i]) for i, view in enumerate(VIEWS)}
+        embedded["fused"] = network.fuse(query)
+        scale = float(network.log_scale.exp())
+        ranks = {name: self._ranks(rows, gallery, scale) for name, rows in embedded.items()}
         figures = {f"r1_{name}": float(np.mean(rank == 1)) for name, rank in ranks.items()}
         reciprocal = [float(np.mean(1.0 / ranks[name])) for name in (VIEWS[0], "fused")]
         return {**figures, "select": sum(reciprocal) / len(reciprocal)}
@@ -69,12 +71,10 @@ class RetrievalJudge:
             parts.append(network.features(torch.from_numpy(pixels.copy()).to(device)))
         return torch.cat(parts)
 
-    def _ranks(self, query: Tensor, gallery: Tensor) -> npt.NDArray[np.int64]:
-        scores = (query @ gallery.T).float().cpu().numpy()
-        best = np.full((len(self.picks), len(self.items)), -np.inf, dtype=np.float32)
-        np.maximum.at(best.T, self.owner, scores.T)
+    def _ranks(self, query: Tensor, gallery: Tensor, scale: float) -> npt.NDArray[np.int64]:
+        similarity = (query @ gallery.T).float().cpu().numpy()
         ranks = []
-        for pick, row in zip(self.picks, best, strict=True):
+        for pick, row in zip(self.picks, item_scores(similarity, self.starts, scale), strict=True):
             rivals = [i for i, name in enumerate(self.items) if name in set(pick.manifest)]
             truth = row[self.items.index(pick.item_id)]
             # a tie counts against the network

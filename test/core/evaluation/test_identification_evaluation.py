@@ -18,9 +18,9 @@ from robollm_core.errors import ArtifactError, DatasetError
 from robollm_core.evaluation.identification import (
     Embedded,
     evaluate,
-    item_scores,
     rank_of,
     ranks,
+    scores_of,
     sort_picks,
 )
 from robollm_core.identification.model import build_identification
@@ -105,8 +105,12 @@ def test_an_item_counts_once_by_its_best_reference():
         "a": np.array([[1.0, 0.0], [0.6, 0.8]], np.float32),
         "b": np.array([[0.0, 1.0]], np.float32),
     }
-    scores = item_scores(np.array([1.0, 0.0], np.float32), ["b", "a", "gone"], gallery)
+    query = np.array([1.0, 0.0], np.float32)
+    scores = scores_of(query, ["b", "a", "gone", "b"], Embedded({}, gallery))
     assert scores == {"b": 0.0, "a": 1.0}
+    softer = scores_of(query, ["b", "a"], Embedded({}, gallery, scale=10.0))
+    assert softer["b"] == 0.0 and 0.8 < softer["a"] < 1.0
+    assert scores_of(query, ["gone"], Embedded({}, gallery)) == {}
 
 
 def test_a_tie_counts_against_the_network():
