@@ -85,6 +85,10 @@ def pick_device(recipe: LoopRecipe) -> torch.device:
         raise RuntimeUnavailableError(f"device must be cpu or cuda, got {recipe.device!r}.")
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise RuntimeUnavailableError("the recipe asks for cuda and torch sees no such device.")
+    if recipe.device == "cpu":
+        # sharp attention has gradients too small for normal floats, on which a CPU
+        # computes so slowly that a step of a trained network takes twice its time
+        torch.set_flush_denormal(True)
     if recipe.threads > 0:
         torch.set_num_threads(recipe.threads)
     return torch.device(recipe.device)
