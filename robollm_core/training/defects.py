@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robollm_core.beit3.checkpoint import load_encoder, read_checkpoint
 from robollm_core.data.armbench_defects import DefectSample, read_defects
 from robollm_core.data.augmentation import NO_DISGUISE, Strength, augment, draw_disguise
 from robollm_core.data.samples import cached_crops
@@ -24,6 +23,7 @@ from robollm_core.training.loop import Run
 from robollm_core.training.losses import class_weights
 from robollm_core.training.recipe import CropRecipe, build_recipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
+from robollm_core.training.warm import warm_start
 from robollm_core.types import DEFECT_LABELS, Float32Array, UInt8Array
 
 CHANGES = Strength(turn=0.9, zoom=1.25, shift=0.06, shear=0.1, colour=0.3, damage=0.2, cutout=0.1)
@@ -93,7 +93,7 @@ class DefectTask:
         torch.manual_seed(recipe.seed)
         self.network = build_defects(recipe.settings())
         if recipe.init:
-            load_encoder(self.network.encoder, read_checkpoint(Path(recipe.init)))
+            warm_start(self.network, self.network.encoder, self.stage, Path(recipe.init))
         self.module = Classifier(self.network)
         self.blocks = self.network.encoder.shape.depth
         self.pool = ThreadPoolExecutor(recipe.workers)

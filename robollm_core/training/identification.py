@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robollm_core.beit3.checkpoint import load_encoder, read_checkpoint
 from robollm_core.data.armbench_identification import read_identification
 from robollm_core.data.augmentation import (
     NO_DISGUISE,
@@ -42,6 +41,7 @@ from robollm_core.training.losses import (
 )
 from robollm_core.training.recipe import CropRecipe, build_recipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
+from robollm_core.training.warm import warm_start
 from robollm_core.types import UInt8Array
 
 
@@ -107,7 +107,7 @@ class IdentificationTask:
         torch.manual_seed(recipe.seed)
         self.network = build_identification(recipe.settings())
         if recipe.init:
-            load_encoder(self.network.encoder, read_checkpoint(Path(recipe.init)))
+            warm_start(self.network, self.network.encoder, self.stage, Path(recipe.init))
         self.module = Matcher(self.network)
         self.blocks = self.network.encoder.shape.depth
         self.memory = ItemMemory(len(self.table.items), recipe.embedding)

@@ -68,7 +68,8 @@ class CropRecipe(LoopRecipe):
         keep_patches: fraction of the patches a training step looks at.
         full_from: progress from which all patches are looked at.
         workers: threads that augment.
-        init: checkpoint to take the encoder from, "" for a random start.
+        init: checkpoint or artifact to start from, the encoder's of another stage
+            or a whole network of the same; "" for a random start.
         strength: of the augmentation, 0 none to 1 full.
     """
 

@@ -20,7 +20,6 @@ from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from robollm_core.beit3.checkpoint import load_encoder, load_model, read_checkpoint
 from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.data.armbench_segmentation import ToteImage, read_split
 from robollm_core.data.tote_batches import ToteSample, draw_batch, plain_sample
@@ -32,6 +31,7 @@ from robollm_core.segmentation.design import DetectorDesign, design_from
 from robollm_core.training.dense import DenseHead, dense_loss, dense_targets
 from robollm_core.training.loop import Run
 from robollm_core.training.recipe import LoopRecipe, build_recipe
+from robollm_core.training.warm import warm_start
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class SegmentationRecipe(LoopRecipe, DetectorDesign):
         full_from: progress from which views have the size of the network input.
         cascade_from: progress from which the cascade trains along.
         dense_weight: of the dense loss.
-        init: checkpoint to start from, the encoder's of another stage or a whole
-            detector's; "" for a random start.
+        init: checkpoint or artifact to start from, the encoder's of another stage
+            or a whole detector's; "" for a random start.
         subset: ARMBench subset to train and select on.
         train_images: at most this many training images, 0 for all.
         val_images: at most this many val images are judged in a validation.
@@ -113,7 +113,7 @@ class SegmentationTask:
         encoder = network.get_submodule("backbone.encoder")
         assert isinstance(encoder, Encoder)
         if recipe.init:
-            warm_start(network, encoder, Path(recipe.init))
+            warm_start(network, encoder, self.stage, Path(recipe.init))
         self.module = Teacher(network, recipe.channels, recipe.finest_stride)
         self.blocks: int = encoder.shape.depth
 
@@ -179,19 +179,6 @@ class SegmentationTask:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Nothing to take back."""
-
-
-def warm_start(network: nn.Module, encoder: Encoder, path: Path) -> None:
-    """Take the whole detector from a segmentation run, the encoder from any other.
-
-    Raises:
-        CheckpointError: If the file cannot be read or is of other sizes.
-    """
-    checkpoint = read_checkpoint(path)
-    if checkpoint.meta.get("stage") == SegmentationTask.stage:
-        load_model(network, checkpoint)
-    else:
-        load_encoder(encoder, checkpoint)
 
 
 def to_images(views: Sequence[Any], device: torch.device) -> Tensor:
