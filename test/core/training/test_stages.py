@@ -145,7 +145,7 @@ def test_an_encoder_of_another_size_is_refused(picks, images, tmp_path, monkeypa
     with pytest.raises(CheckpointError, match="wrong shape"):
         defects.train({**IMAGES, "init": str(start)}, images, tmp_path / "d")
     save_checkpoint(
-        tmp_path / "x.pt", {"stage": "defects", "model": {"head.weight": torch.ones(1)}}
+        tmp_path / "x.pt", {"stage": "another", "model": {"head.weight": torch.ones(1)}}
     )
     with pytest.raises(CheckpointError, match=r"best\.pt"):
         defects.train({**IMAGES, "init": str(tmp_path / "x.pt")}, images, tmp_path / "d")
