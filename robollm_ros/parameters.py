@@ -25,7 +25,8 @@ from robollm_core.errors import ConfigError
 AUTOSTART = Leaf(
     "autostart", False, "Configure and activate without being told.", None, None, (), False
 )
-_OF_ROS = ("use_sim_time", "start_type_description_service")
+OF_ROS = ("use_sim_time", "start_type_description_service")
+"""Parameters that rclpy declares itself."""
 
 
 class Parameters:
@@ -54,7 +55,7 @@ class Parameters:
         overrides = {
             name: parameter.value
             for name, parameter in node.get_parameters_by_prefix("").items()
-            if name not in _OF_ROS
+            if name not in OF_ROS
         }
         descriptor = ParameterDescriptor(
             description=f"{AUTOSTART.doc} (takes effect at the start of the node)", read_only=True
@@ -62,7 +63,7 @@ class Parameters:
         self._declare(AUTOSTART, descriptor, overrides)
         self.autostart = bool(self._value(AUTOSTART.name))
         for leaf in self._leaves.values():
-            self._declare(leaf, _descriptor(leaf), overrides)
+            self._declare(leaf, descriptor_of(leaf), overrides)
         for name in overrides:
             self._faults[name] = self._unknown(name)
         node.add_on_set_parameters_callback(self._check)
@@ -129,7 +130,8 @@ class Parameters:
             self._on_change(self.config())
 
 
-def _descriptor(leaf: Leaf) -> ParameterDescriptor:
+def descriptor_of(leaf: Leaf) -> ParameterDescriptor:
+    """What ROS is told of a leaf: its sentence, when it takes effect, its choices or range."""
     when = "may change at any time" if leaf.live else "takes effect at configure"
     descriptor = ParameterDescriptor(description=f"{leaf.doc} ({when})")
     if leaf.choices:

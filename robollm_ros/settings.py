@@ -10,7 +10,7 @@ from rclpy.node import Node
 
 from robollm_core.config import Leaf, Scalar, check_leaf
 from robollm_core.errors import ConfigError
-from robollm_ros.parameters import _OF_ROS, _descriptor
+from robollm_ros.parameters import OF_ROS, descriptor_of
 
 
 def read_settings(node: Node, leaves: Sequence[Leaf]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def read_settings(node: Node, leaves: Sequence[Leaf]) -> dict[str, Any]:
     overrides = {
         name: parameter.value
         for name, parameter in node.get_parameters_by_prefix("").items()
-        if name not in _OF_ROS
+        if name not in OF_ROS
     }
     known = {leaf.name: leaf for leaf in leaves}
     faults = [_unknown(name, known) for name in overrides if name not in known]
@@ -49,7 +49,7 @@ def read_settings(node: Node, leaves: Sequence[Leaf]) -> dict[str, Any]:
 
 
 def _declare(node: Node, leaf: Leaf, value: Scalar) -> None:
-    descriptor = _descriptor(leaf)
+    descriptor = descriptor_of(leaf)
     descriptor.description = leaf.doc  # no word of configure, which such a node does not know
     descriptor.read_only = True
     if node.has_parameter(leaf.name):
