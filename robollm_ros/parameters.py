@@ -25,7 +25,7 @@ from robollm_core.errors import ConfigError
 AUTOSTART = Leaf(
     "autostart", False, "Configure and activate without being told.", None, None, (), False
 )
-OF_ROS = ("use_sim_time", "start_type_description_service")
+_OF_ROS = ("use_sim_time", "start_type_description_service")
 """Parameters that rclpy declares itself."""
 
 
@@ -52,11 +52,7 @@ class Parameters:
         self._on_change = on_change
         self._leaves = {leaf.name: leaf for leaf in (*leaves(), *more)}
         self._faults: dict[str, str] = {}
-        overrides = {
-            name: parameter.value
-            for name, parameter in node.get_parameters_by_prefix("").items()
-            if name not in OF_ROS
-        }
+        overrides = overrides_of(node)
         descriptor = ParameterDescriptor(
             description=f"{AUTOSTART.doc} (takes effect at the start of the node)", read_only=True
         )
@@ -65,7 +61,7 @@ class Parameters:
         for leaf in self._leaves.values():
             self._declare(leaf, descriptor_of(leaf), overrides)
         for name in overrides:
-            self._faults[name] = self._unknown(name)
+            self._faults[name] = unknown_parameter(name, self._leaves, "See ros2 param list.")
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._accepted)
 
@@ -101,11 +97,6 @@ class Parameters:
         # the override was judged above; ROS would raise its own error in the constructor
         self._node.declare_parameter(leaf.name, value, descriptor, ignore_override=True)
 
-    def _unknown(self, name: str) -> str:
-        close = difflib.get_close_matches(name, self._leaves, n=1)
-        hint = f" Did you mean {close[0]}?" if close else " See ros2 param list."
-        return f"unknown parameter {name!r}.{hint}"
-
     def _check(self, changes: list[Parameter]) -> SetParametersResult:
         for change in changes:
             leaf = self._leaves.get(change.name)
@@ -128,6 +119,22 @@ class Parameters:
             self._faults.pop(name, None)
         if named and self.locked:
             self._on_change(self.config())
+
+
+def overrides_of(node: Node) -> dict[str, Any]:
+    """What was set from outside before anything is declared, by name.
+
+    Args:
+        node: made with `automatically_declare_parameters_from_overrides`.
+    """
+    found = node.get_parameters_by_prefix("").items()
+    return {name: parameter.value for name, parameter in found if name not in _OF_ROS}
+
+
+def unknown_parameter(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The sentence on a name that is none of the known ones; `otherwise` when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"unknown parameter {name!r}. " + (f"Did you mean {close[0]}?" if close else otherwise)
 
 
 def descriptor_of(leaf: Leaf) -> ParameterDescriptor:

@@ -59,7 +59,8 @@ class Recorder(Node):
         self._own = {name: self.resolve_topic_name(f"{node}/{name}") for name in names}
         self.topics = [Topic(self._own[name], KINDS[name][1]) for name in names] + [DIAGNOSTICS]
         self.counts = {topic.name: 0 for topic in self.topics}
-        self._node = node
+        self._output = f"{self.resolve_topic_name(node, only_expand=True)}: output"
+        """Name of the diagnostic status that says who listens to the node."""
         self._matched = False
         self._newest_ns = 0
         self._answers: list[Any] = []
@@ -96,7 +97,7 @@ class Recorder(Node):
 
     def _diagnose(self, bag: BagWriter, data: bytes) -> None:
         for status in deserialize_message(data, DiagnosticArray).status:
-            if status.name == f"{self.resolve_topic_name(self._node, only_expand=True)}: output":
+            if status.name == self._output:
                 seen = {pair.key: int(pair.value) for pair in status.values}
                 self._matched = all(
                     seen.get(name, 0) >= max(1, self.count_subscribers(topic))

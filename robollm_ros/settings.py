@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters of a node that has none of the configuration tree: declared, checked, read once."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from rclpy.node import Node
 
 from robollm_core.config import Leaf, Scalar, check_leaf
 from robollm_core.errors import ConfigError
-from robollm_ros.parameters import OF_ROS, descriptor_of
+from robollm_ros.parameters import descriptor_of, overrides_of, unknown_parameter
 
 
 def read_settings(node: Node, leaves: Sequence[Leaf]) -> dict[str, Any]:
@@ -28,13 +27,9 @@ def read_settings(node: Node, leaves: Sequence[Leaf]) -> dict[str, Any]:
         ConfigError: If overrides are unknown, of the wrong type or out of range; it
             names all of them.
     """
-    overrides = {
-        name: parameter.value
-        for name, parameter in node.get_parameters_by_prefix("").items()
-        if name not in OF_ROS
-    }
-    known = {leaf.name: leaf for leaf in leaves}
-    faults = [_unknown(name, known) for name in overrides if name not in known]
+    overrides, known = overrides_of(node), [leaf.name for leaf in leaves]
+    listed = f"There are {', '.join(known)}."
+    faults = [unknown_parameter(name, known, listed) for name in overrides if name not in known]
     values: dict[str, Any] = {}
     for leaf in leaves:
         try:
@@ -55,10 +50,3 @@ def _declare(node: Node, leaf: Leaf, value: Scalar) -> None:
     if node.has_parameter(leaf.name):
         node.undeclare_parameter(leaf.name)
     node.declare_parameter(leaf.name, value, descriptor, ignore_override=True)
-
-
-def _unknown(name: str, known: dict[str, Leaf]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"unknown parameter {name!r}. " + (
-        f"Did you mean {close[0]}?" if close else f"There are {', '.join(known)}."
-    )

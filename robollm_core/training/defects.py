@@ -17,9 +17,9 @@ from torch.nn import functional
 from robollm_core.data.armbench_defects import DefectSample, read_defects
 from robollm_core.data.augmentation import NO_DISGUISE, Strength, augment, draw_disguise
 from robollm_core.data.samples import cached_crops
-from robollm_core.defects.model import DefectModel, build_defects
+from robollm_core.defects.model import build_defects
 from robollm_core.evaluation.intervals import auroc, recall_at_fpr
-from robollm_core.training.loop import Run
+from robollm_core.training.loop import Run, Trainee
 from robollm_core.training.losses import class_weights
 from robollm_core.training.recipe import CropRecipe, build_recipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
@@ -54,15 +54,6 @@ class DefectRecipe(CropRecipe):
     val_images: int = 600
 
 
-class Classifier(nn.Module):
-    """The network under the name the loop looks for."""
-
-    def __init__(self, network: DefectModel) -> None:
-        """Hold the network."""
-        super().__init__()
-        self.network = network
-
-
 class DefectTask:
     """Draws balanced batches, and judges by the ROC of "any defect"."""
 
@@ -94,7 +85,7 @@ class DefectTask:
         self.network = build_defects(recipe.settings())
         if recipe.init:
             warm_start(self.network, self.network.encoder, self.stage, Path(recipe.init))
-        self.module = Classifier(self.network)
+        self.module = Trainee(self.network)
         self.blocks = self.network.encoder.shape.depth
         self.pool = ThreadPoolExecutor(recipe.workers)
         cv2.setNumThreads(1)

@@ -33,7 +33,7 @@ from robollm_core.training.batches import (
     draw_pictures,
 )
 from robollm_core.training.judge import RetrievalJudge
-from robollm_core.training.loop import Run
+from robollm_core.training.loop import Run, Trainee
 from robollm_core.training.losses import (
     LOG_SCALE_LIMITS,
     contrastive_loss,
@@ -76,15 +76,6 @@ class IdentificationRecipe(CropRecipe):
         return {**super().settings(), "embedding": self.embedding, "fusion": self.fusion}
 
 
-class Matcher(nn.Module):
-    """The network under the name the loop looks for."""
-
-    def __init__(self, network: IdentificationModel) -> None:
-        """Hold the network."""
-        super().__init__()
-        self.network = network
-
-
 class IdentificationTask:
     """Draws batches of look-alikes, and judges by retrieval among manifests."""
 
@@ -108,7 +99,7 @@ class IdentificationTask:
         self.network = build_identification(recipe.settings())
         if recipe.init:
             warm_start(self.network, self.network.encoder, self.stage, Path(recipe.init))
-        self.module = Matcher(self.network)
+        self.module = Trainee(self.network)
         self.blocks = self.network.encoder.shape.depth
         self.memory = ItemMemory(len(self.table.items), recipe.embedding)
         self.pool = ThreadPoolExecutor(recipe.workers)

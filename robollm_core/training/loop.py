@@ -63,6 +63,15 @@ class Task(Protocol):
         """Take `state` back."""
 
 
+class Trainee(nn.Module):
+    """A network under the name the loop looks for, for tasks that train nothing beside it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Hold the network."""
+        super().__init__()
+        self.network = network
+
+
 @dataclass
 class Position:
     """Where a run is."""

@@ -143,7 +143,8 @@ def _encoder_alone(start: Checkpoint, encoder: Encoder) -> Checkpoint:
 
 
 def _grid(recipe: Mapping[str, object]) -> tuple[int, int] | None:
-    sides = recipe.get("input_height"), recipe.get("input_width")
-    if all(isinstance(side, int) and side > 0 for side in sides):
-        return int(str(sides[0])) // PATCH, int(str(sides[1])) // PATCH
+    """The patch grid of a detector's input; None for a recipe of another stage."""
+    height, width = recipe.get("input_height"), recipe.get("input_width")
+    if isinstance(height, int) and isinstance(width, int):
+        return height // PATCH, width // PATCH
     return None
