@@ -87,7 +87,8 @@ def frames_of_cell(folder: Path, seed: int) -> "Iterator[CellFrame]":
         from robollm_core.synthetic.cell import live_cell
     except ImportError as error:
         raise DependencyError(
-            f"the simulated cell needs {error.name}. Run: pip install 'robollm[sim]'"
+            f"the simulated cell needs {error.name}. Run: pip install '.[sim]' in the checkout, "
+            "or pip install mujoco pillow."
         ) from error
     return live_cell(folder, seed)
 
