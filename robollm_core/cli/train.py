@@ -10,7 +10,7 @@ from typing import Any
 
 from robollm_core.errors import ConfigError
 
-STAGES = ("segmentation", "identification", "defects")
+STAGES = ("encoder", "segmentation", "identification", "defects")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -108,9 +108,26 @@ def _render(folder: Path, stage: str, metrics: Mapping[str, Any]) -> str:
         recipe=_recipe_text(sidecar.recipe),
         encoder=sidecar.recipe.get("encoder", "tiny"),
         seed=sidecar.recipe.get("seed", "not noted"),
-        warm_from=next((_short(sidecar.recipe[k]) for k in _PATHS if sidecar.recipe.get(k)), ""),
+        origin=_origin(sidecar),
+        teachers=[run["teacher"] for run in sidecar.meta.get("origin", ()) if "teacher" in run],
         tables=[*_own_tables(metrics, stage, networks[0]), *_real_tables(metrics, stage, sidecar)],
     )
+
+
+def _origin(sidecar: Sidecar) -> list[str]:
+    """What the card says of each run whose weights the training began with, oldest first."""
+    runs = sidecar.meta.get("origin") or [
+        {"stage": "unknown", "file": _short(sidecar.recipe[key]), "sha256": ""}
+        for key in _PATHS
+        if sidecar.recipe.get(key)
+    ]
+    lines = []
+    for run in runs:
+        digest = f", sha256 `{run['sha256']}`" if run["sha256"] else ""
+        lines.append(f"`{run['file']}` of the stage {run['stage']}{digest}")
+        if "teacher" in run:
+            lines[-1] += f"; taught by {run['teacher']}"
+    return lines
 
 
 def _network(path: Path) -> Network:

@@ -233,6 +233,11 @@ def _samples(stage: str, module: nn.Module, source: Checkpoint) -> list[Tensors]
 
 
 def _meta(stage: str, module: nn.Module, source: Checkpoint) -> dict[str, Any]:
+    origin = source.meta.get("origin")
+    return {**_stage_meta(stage, module, source), **({"origin": origin} if origin else {})}
+
+
+def _stage_meta(stage: str, module: nn.Module, source: Checkpoint) -> dict[str, Any]:
     if stage == "segmentation":
         labels = getattr(module, "labels", (OBJECT_LABEL,))
         return {"input_hw": list(_input_hw(module, source)), "labels": list(labels)}

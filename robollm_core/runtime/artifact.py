@@ -36,7 +36,8 @@ class Sidecar:
         source_checkpoint: "file" and "sha256" of the checkpoint it came from.
         recipe: how that was trained.
         rebuild: the command that makes the file again.
-        meta: what the stage needs: "crop", "input_hw", "labels", "scale".
+        meta: what the stage needs: "crop", "input_hw", "labels", "scale"; and
+            "origin", the runs whose weights the training began with.
     """
 
     stage: str

@@ -83,10 +83,10 @@ class DefectTask:
         self.weights = class_weights(drawn.long(), recipe.loss_balance)
         torch.manual_seed(recipe.seed)
         self.network = build_defects(recipe.settings())
-        if recipe.init:
-            warm_start(self.network, self.network.encoder, self.stage, Path(recipe.init))
+        encoder = self.network.encoder
+        self.origin = warm_start(self.network, encoder, self.stage, recipe.init)
         self.module = Trainee(self.network)
-        self.blocks = self.network.encoder.shape.depth
+        self.blocks = encoder.shape.depth
         self.pool = ThreadPoolExecutor(recipe.workers)
         cv2.setNumThreads(1)
 

@@ -97,10 +97,10 @@ class IdentificationTask:
         )
         torch.manual_seed(recipe.seed)
         self.network = build_identification(recipe.settings())
-        if recipe.init:
-            warm_start(self.network, self.network.encoder, self.stage, Path(recipe.init))
+        encoder = self.network.encoder
+        self.origin = warm_start(self.network, encoder, self.stage, recipe.init)
         self.module = Trainee(self.network)
-        self.blocks = self.network.encoder.shape.depth
+        self.blocks = encoder.shape.depth
         self.memory = ItemMemory(len(self.table.items), recipe.embedding)
         self.pool = ThreadPoolExecutor(recipe.workers)
         cv2.setNumThreads(1)

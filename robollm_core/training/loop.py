@@ -33,6 +33,7 @@ from robollm_core.training.optimizer import (
     set_rate,
 )
 from robollm_core.training.recipe import LoopRecipe, recipe_values
+from robollm_core.training.warm import Origin
 
 OPERATION = frozenset({"device", "threads", "workers", "save_minutes"})
 """Recipe keys that say how a run is carried out, and may change when it goes on."""
@@ -45,6 +46,7 @@ class Task(Protocol):
 
     stage: str
     blocks: int
+    origin: Origin
 
     @property
     def module(self) -> nn.Module:
@@ -222,7 +224,9 @@ class Run:
             save_checkpoint(self.out / "best.pt", {**self._head(), **content})
 
     def _head(self) -> dict[str, Any]:
-        return {"stage": self.task.stage, "recipe": recipe_values(self.recipe)}
+        recipe = recipe_values(self.recipe)
+        origin = [dict(run) for run in self.task.origin]
+        return {"stage": self.task.stage, "recipe": recipe, "origin": origin}
 
     def _save(self) -> None:
         content = {

@@ -112,8 +112,7 @@ class SegmentationTask:
         self.network: Any = network  # mmdetection has no types
         encoder = network.get_submodule("backbone.encoder")
         assert isinstance(encoder, Encoder)
-        if recipe.init:
-            warm_start(network, encoder, self.stage, Path(recipe.init))
+        self.origin = warm_start(network, encoder, self.stage, recipe.init)
         self.module = Teacher(network, recipe.channels, recipe.finest_stride)
         self.blocks: int = encoder.shape.depth
 

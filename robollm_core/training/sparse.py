@@ -43,7 +43,19 @@ def choose_patches(images: Tensor, keep: float) -> Tensor:
 
 
 def pooled_sparse(encoder: Encoder, images: Tensor, kept: Tensor) -> Tensor:
-    """Mean of the chosen patch tokens, computed from them and CLS alone.
+    """Mean of the tokens of `sparse_tokens`.
+
+    Returns:
+        (N, d); equal to `Encoder.pooled` when all patches are kept.
+
+    Raises:
+        ShapeError: As `sparse_tokens` does.
+    """
+    return sparse_tokens(encoder, images, kept).mean(dim=1)
+
+
+def sparse_tokens(encoder: Encoder, images: Tensor, kept: Tensor) -> Tensor:
+    """The chosen patch tokens, computed from them and CLS alone.
 
     Args:
         encoder: with global attention in every block.
@@ -51,7 +63,7 @@ def pooled_sparse(encoder: Encoder, images: Tensor, kept: Tensor) -> Tensor:
         kept: (N, K) of `choose_patches`.
 
     Returns:
-        (N, d); equal to `Encoder.pooled` when all patches are kept.
+        (N, K, d) after the final norm, in the order of `kept`.
 
     Raises:
         ShapeError: If the encoder attends in windows, or the size is another.
@@ -68,7 +80,7 @@ def pooled_sparse(encoder: Encoder, images: Tensor, kept: Tensor) -> Tensor:
     tokens = torch.cat((cls, _embed_patches(encoder, images, index) + positions), dim=1)
     for block in encoder.blocks:
         tokens = block(tokens, encoder.shape.grid)
-    out: Tensor = encoder.norm(tokens)[:, 1:].mean(dim=1)
+    out: Tensor = encoder.norm(tokens)[:, 1:]
     return out
 
 

@@ -27,6 +27,7 @@ from robollm_core.beit3.encoder import PATCH, Encoder, resize_positions
 from robollm_core.errors import ArtifactError, CheckpointError
 from robollm_core.runtime.artifact import Sidecar, load_artifact
 from robollm_core.runtime.furniture import reference_scale
+from robollm_core.training.teachers import TEACHERS
 
 _HALF = ".fp16"
 _GRAPHS = {"segmentation": "detector.", "identification": "", "defects": "model."}
@@ -35,24 +36,40 @@ _FUSION = "model."
 _DETECTOR = "backbone."
 
 
-def warm_start(network: nn.Module, encoder: Encoder, stage: str, path: Path) -> None:
+Origin = tuple[Mapping[str, str], ...]
+"""The runs a network has its weights from, oldest first: "stage", "file" and "sha256" of
+each, and "teacher", what the cards say of it, where it had one."""
+
+
+def warm_start(network: nn.Module, encoder: Encoder, stage: str, path: Path | str) -> Origin:
     """Take the whole network from a run of the same stage, the encoder from any other.
 
     Args:
         network: what is to be trained.
         encoder: its encoder; positions are resized to its grid.
         stage: of the network.
-        path: a checkpoint, or an artifact `x.onnx` with its sidecar.
+        path: a checkpoint, or an artifact `x.onnx` with its sidecar; "" leaves
+            the network as it is.
+
+    Returns:
+        Where the weights come from.
 
     Raises:
         CheckpointError: If it cannot be read or is of other sizes; nothing is
             then changed.
     """
-    start = read_start(path)
+    if path == "":
+        return ()
+    start = read_start(Path(path))
     if start.meta.get("stage") == stage:
         load_model(network, start)
     else:
         load_encoder(encoder, _encoder_alone(start, encoder))
+    own = {"stage": start.meta.get("stage", "unknown"), "file": start.file, "sha256": start.sha256}
+    if "teacher" in start.recipe:
+        own["teacher"] = TEACHERS.get(start.recipe["teacher"], start.recipe["teacher"])
+    before = start.meta.get("origin", ())
+    return (*before, {key: str(value) for key, value in own.items()})
 
 
 def read_start(path: Path) -> Checkpoint:
@@ -87,6 +104,7 @@ def read_artifact(path: Path) -> Checkpoint:
     except ArtifactError as error:
         raise CheckpointError(f"cannot start from {path}: {error}") from error
     meta = {"stage": sidecar.stage, "recipe": dict(sidecar.recipe)}
+    meta["origin"] = sidecar.meta.get("origin", [])
     return Checkpoint(tensors, meta, path.name, sidecar.sha256)
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cards say what sidecars and metrics say, and nothing of another network."""
 
+import json
 import re
 from pathlib import Path
 
@@ -76,12 +77,33 @@ def test_where_a_figure_comes_from(models):
         "robollm evaluate segmentation --artifact segmentation.onnx --data data",
         "made by the simulator from seed 5",
         "On a machine, 2 cores; robollm 0.1.0",
-        "Seed 11. The encoder started from `identification/best.pt`",
+        "Seed 11. The weights began with those of:\n\n- `identification/best.pt` of the stage ",
         "robollm export segmentation --checkpoint best.pt --out segmentation.onnx",
         "rate: 0.001\nseed: 11",
     ):
         assert text in card
     assert "somebody" not in card  # whose machine it was
+
+
+def test_a_card_names_every_run_before_and_its_teacher(models):
+    teacher = "A Network on Photos (package 1.0, Apache-2.0)"
+    runs = [
+        {"stage": "encoder", "file": "best.pt", "sha256": "ab" * 32, "teacher": teacher},
+        {"stage": "identification", "file": "identification.onnx", "sha256": "cd" * 32},
+    ]
+    beside = models / "defects.json"
+    sidecar = json.loads(beside.read_text())
+    sidecar["meta"]["origin"] = runs
+    beside.write_text(json.dumps(sidecar))
+    cards = render_cards(models)
+    lines = cards["defects.md"].split("began with those of:\n\n")[1].splitlines()
+    digests = [run["sha256"] for run in runs]
+    assert (
+        lines[0] == f"- `best.pt` of the stage encoder, sha256 `{digests[0]}`; taught by {teacher}"
+    )
+    assert lines[1].startswith("- `identification.onnx` of the stage identification, sha256 ")
+    assert f"answers of {teacher}" in cards["defects.md"].split("## Recipe")[0]
+    assert "answers of" not in cards["segmentation.md"]
 
 
 def test_no_photos_at_all(models):

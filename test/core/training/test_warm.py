@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting from checkpoints and from exported networks."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -65,10 +66,28 @@ def test_another_stage_takes_the_encoder_alone(exported):
     origin, path = exported["identification"]
     target = network("defects", 2)
     head = target.head.weight.clone()
-    warm_start(target, target.encoder, "defects", path)
+    runs = warm_start(target, target.encoder, "defects", path)
+    assert [(run["stage"], run["file"]) for run in runs] == [("identification", path.name)]
+    assert runs[0]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     wanted = round_weights(origin).encoder.state_dict()
     assert all(torch.equal(t, wanted[name]) for name, t in target.encoder.state_dict().items())
     assert torch.equal(target.head.weight, head)
+
+
+def test_what_came_before_is_handed_on(tmp_path):
+    """From a taught encoder to a checkpoint, to an artifact, to the next run."""
+    first = {"stage": "encoder", "file": "a.pt", "sha256": "00", "teacher": "somebody"}
+    made, path = network("defects", 1), tmp_path / "best.pt"
+    content = {"recipe": {"model": SETTINGS, "crop": CROP}, "model": made.state_dict()}
+    torch.save({"format": 1, "stage": "defects", "origin": [first], **content}, path)
+    words = ("--checkpoint", str(path), "--out", str(tmp_path / "x.onnx"))
+    assert main(["export", "defects", *words]) == 0
+    for start in (path, tmp_path / "x.onnx"):
+        target = network("identification", 2)
+        runs = warm_start(target, target.encoder, "identification", start)
+        assert runs[0] == first
+        assert (runs[1]["stage"], runs[1]["file"]) == ("defects", start.name)
+    assert warm_start(target, target.encoder, "identification", "") == ()
 
 
 @pytest.mark.parametrize("model", ["segmentation", "identification", "defects"])
