@@ -3,7 +3,6 @@
 """Train one stage from a recipe: last.pt, best.pt and log.csv in the folder given."""
 
 import argparse
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         RobollmError: If recipe, data or output is not as it should be.
     """
     from robollm_core.training.recipe import load_recipe
+    from robollm_core.training.run import train
 
     recipe = load_recipe(args.recipe, tuple(args.set))
     stage = recipe.get("stage", args.stage)
@@ -58,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("data", "out"):
         if getattr(args, name) is None:
             raise ConfigError(f"robollm train {args.stage} needs --{name}.")
-    room = importlib.import_module(f"robollm_core.training.{args.stage}")
-    room.train(recipe, args.data, args.out, resume=args.resume, minutes=args.minutes)
+    train(args.stage, recipe, args.data, args.out, resume=args.resume, minutes=args.minutes)
     return 0
 
 

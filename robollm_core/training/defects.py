@@ -19,9 +19,9 @@ from robollm_core.data.augmentation import NO_DISGUISE, Strength, augment, draw_
 from robollm_core.data.samples import cached_crops
 from robollm_core.defects.model import build_defects
 from robollm_core.evaluation.intervals import auroc, recall_at_fpr
-from robollm_core.training.loop import Run, Trainee
+from robollm_core.training.loop import Trainee
 from robollm_core.training.losses import class_weights
-from robollm_core.training.recipe import CropRecipe, build_recipe
+from robollm_core.training.recipe import CropRecipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
 from robollm_core.training.warm import warm_start
 from robollm_core.types import DEFECT_LABELS, Float32Array, UInt8Array
@@ -148,29 +148,5 @@ def _evenly(samples: tuple[DefectSample, ...], recipe: DefectRecipe) -> list[Def
     return [samples[int(index)] for index in dict.fromkeys(chosen.tolist())]
 
 
-def train(
-    recipe: Mapping[str, Any],
-    data: Path,
-    out: Path,
-    *,
-    resume: bool = False,
-    minutes: float | None = None,
-) -> Path:
-    """Train the defect network.
-
-    Args:
-        recipe: keys of `DefectRecipe`.
-        data: folder in ARMBench's defect layout.
-        out: folder of the run.
-        resume: go on from its last checkpoint.
-        minutes: stop after so many minutes of training, the schedule fitted to them.
-
-    Returns:
-        The checkpoint that did best on the val split.
-
-    Raises:
-        RobollmError: If recipe, data, checkpoint or output is not as it should be.
-    """
-    checked = build_recipe(DefectRecipe, recipe)
-    task = DefectTask(checked, data, out)
-    return Run(task, checked, out, minutes=minutes).run(resume=resume)
+RECIPE, TASK = DefectRecipe, DefectTask
+"""What `training.run` looks for in the file of a stage."""

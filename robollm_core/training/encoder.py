@@ -28,8 +28,7 @@ from robollm_core.data.armbench_identification import read_identification
 from robollm_core.data.augmentation import NO_DISGUISE, PICK, augment, centre, draw_disguise
 from robollm_core.data.samples import Picture, cached_crops
 from robollm_core.errors import ConfigError, DatasetError
-from robollm_core.training.loop import Run
-from robollm_core.training.recipe import CropRecipe, build_recipe
+from robollm_core.training.recipe import CropRecipe
 from robollm_core.training.sparse import choose_patches, sparse_tokens
 from robollm_core.training.teachers import STRIDES, Teacher, load_teacher
 from robollm_core.training.warm import warm_start
@@ -233,29 +232,5 @@ def find_pictures(data: Path, split: str) -> tuple[Picture, ...]:
     return tuple(dict.fromkeys(pictures))
 
 
-def train(
-    recipe: Mapping[str, Any],
-    data: Path,
-    out: Path,
-    *,
-    resume: bool = False,
-    minutes: float | None = None,
-) -> Path:
-    """Train an encoder for the stages to start from.
-
-    Args:
-        recipe: keys of `EncoderRecipe`.
-        data: as `find_pictures` takes it.
-        out: folder of the run.
-        resume: go on from its last checkpoint.
-        minutes: stop after so many minutes of training, the schedule fitted to them.
-
-    Returns:
-        The checkpoint that did best on the val split.
-
-    Raises:
-        RobollmError: If recipe, data, teacher, checkpoint or output is not as it should be.
-    """
-    checked = build_recipe(EncoderRecipe, recipe)
-    task = EncoderTask(checked, data, out)
-    return Run(task, checked, out, minutes=minutes).run(resume=resume)
+RECIPE, TASK = EncoderRecipe, EncoderTask
+"""What `training.run` looks for in the file of a stage."""

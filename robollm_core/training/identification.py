@@ -33,13 +33,13 @@ from robollm_core.training.batches import (
     draw_pictures,
 )
 from robollm_core.training.judge import RetrievalJudge
-from robollm_core.training.loop import Run, Trainee
+from robollm_core.training.loop import Trainee
 from robollm_core.training.losses import (
     LOG_SCALE_LIMITS,
     contrastive_loss,
     label_contrastive_loss,
 )
-from robollm_core.training.recipe import CropRecipe, build_recipe
+from robollm_core.training.recipe import CropRecipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
 from robollm_core.training.warm import warm_start
 from robollm_core.types import UInt8Array
@@ -213,29 +213,5 @@ class IdentificationTask:
         self.memory.filled[:] = state["filled"].numpy()
 
 
-def train(
-    recipe: Mapping[str, Any],
-    data: Path,
-    out: Path,
-    *,
-    resume: bool = False,
-    minutes: float | None = None,
-) -> Path:
-    """Train the identification network.
-
-    Args:
-        recipe: keys of `IdentificationRecipe`.
-        data: folder in ARMBench's identification layout.
-        out: folder of the run.
-        resume: go on from its last checkpoint.
-        minutes: stop after so many minutes of training, the schedule fitted to them.
-
-    Returns:
-        The checkpoint that did best on the val split.
-
-    Raises:
-        RobollmError: If recipe, data, checkpoint or output is not as it should be.
-    """
-    checked = build_recipe(IdentificationRecipe, recipe)
-    task = IdentificationTask(checked, data, out)
-    return Run(task, checked, out, minutes=minutes).run(resume=resume)
+RECIPE, TASK = IdentificationRecipe, IdentificationTask
+"""What `training.run` looks for in the file of a stage."""

@@ -29,7 +29,6 @@ from robollm_core.evaluation.precision import IOUS, Found, Judged, average_preci
 from robollm_core.segmentation import detector
 from robollm_core.segmentation.design import DetectorDesign, design_from
 from robollm_core.training.dense import DenseHead, dense_loss, dense_targets
-from robollm_core.training.loop import Run
 from robollm_core.training.recipe import LoopRecipe, build_recipe
 from robollm_core.training.warm import warm_start
 
@@ -77,7 +76,7 @@ class SegmentationRecipe(LoopRecipe, DetectorDesign):
             )
 
 
-class Teacher(nn.Module):
+class Supervised(nn.Module):
     """The detector with the dense head, which does not ship."""
 
     def __init__(self, network: nn.Module, channels: int, finest_stride: int) -> None:
@@ -113,7 +112,7 @@ class SegmentationTask:
         encoder = network.get_submodule("backbone.encoder")
         assert isinstance(encoder, Encoder)
         self.origin = warm_start(network, encoder, self.stage, recipe.init)
-        self.module = Teacher(network, recipe.channels, recipe.finest_stride)
+        self.module = Supervised(network, recipe.channels, recipe.finest_stride)
         self.blocks: int = encoder.shape.depth
 
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
@@ -241,29 +240,6 @@ def _short(name: str) -> str:
     return name.replace("loss_", "")
 
 
-def train(
-    recipe: Mapping[str, Any], data: Path, out: Path, *, resume: bool, minutes: float | None
-) -> Path:
-    """Train the segmentation network.
-
-    Args:
-        recipe: values of `SegmentationRecipe`.
-        data: folder in ARMBench's segmentation layout.
-        out: folder of the run: last.pt, best.pt, log.csv, cache.
-        resume: go on from last.pt.
-        minutes: time budget, to which the schedule is stretched.
-
-    Returns:
-        best.pt: the averaged weights of the detector that did best on val.
-
-    Raises:
-        RobollmError: If recipe, data or output is not as it should be.
-    """
-    checked = build_recipe(SegmentationRecipe, recipe)
-    task = SegmentationTask(checked, data, out)
-    return Run(task, checked, out, minutes=minutes).run(resume=resume)
-
-
 def dump_config(recipe: Mapping[str, Any], path: Path) -> None:
     """Write the mmengine configuration that a recipe generates.
 
@@ -273,3 +249,7 @@ def dump_config(recipe: Mapping[str, Any], path: Path) -> None:
     """
     checked = build_recipe(SegmentationRecipe, recipe)
     detector.dump_config(design_from(vars(checked)), path)
+
+
+RECIPE, TASK = SegmentationRecipe, SegmentationTask
+"""What `training.run` looks for in the file of a stage."""

@@ -20,6 +20,7 @@ from robollm_core.errors import (
 from robollm_core.training import defects, encoder, teachers
 from robollm_core.training.checkpoint import load_checkpoint
 from robollm_core.training.recipe import build_recipe
+from robollm_core.training.run import train
 from robollm_core.training.sparse import choose_patches
 
 package = pytest.importorskip("efficientnet_lite_pytorch", reason="the teacher is not installed")
@@ -137,7 +138,7 @@ def test_errors_are_those_of_the_patches_kept(task):
 @pytest.mark.parametrize("keep", [1.0, 0.5])
 def test_a_stage_starts_from_the_encoder(data, tmp_path, keep):
     recipe = {**SMALL, "keep_patches": keep, "full_from": 0.7, "bf16": True}
-    start = encoder.train(recipe, data, tmp_path / "encoder")
+    start = train("encoder", recipe, data, tmp_path / "encoder")
     content = load_checkpoint(start, "encoder")
     assert {"stride_16", "stride_32", "select"} <= content["metrics"].keys()
     assert not any("teacher" in name for name in content["model"])
@@ -153,7 +154,7 @@ def test_a_stage_starts_from_the_encoder(data, tmp_path, keep):
 
 def test_the_encoder_learns(data, tmp_path):
     recipe = {**SMALL, "steps": 40, "rate": 3e-3, "disguise": 0.0, "strength": 0.0}
-    encoder.train({**recipe, "validate_every": 1.0}, data, tmp_path)
+    train("encoder", {**recipe, "validate_every": 1.0}, data, tmp_path)
     rows = (line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines())
     losses = [float(row[3]) for row in rows if row[2] == "stride_16"]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])

@@ -15,11 +15,11 @@ pytest.importorskip("mmdet", reason="needs mmdetection; install extra [train]")
 from robollm_core.errors import CheckpointError, ConfigError, DatasetError
 from robollm_core.segmentation.deploy import load_graph
 from robollm_core.training.checkpoint import load_checkpoint
+from robollm_core.training.run import train
 from robollm_core.training.segmentation import (
     SegmentationRecipe,
     SegmentationTask,
     dump_config,
-    train,
 )
 
 RECIPE = {
@@ -80,7 +80,7 @@ def data(tmp_path_factory):
 
 
 def test_a_run_ends_in_a_checkpoint_the_graph_is_built_from(data, tmp_path):
-    best = train(RECIPE, data, tmp_path, resume=False, minutes=None)
+    best = train("segmentation", RECIPE, data, tmp_path)
     content = torch.load(best, weights_only=True)
     assert content["stage"] == "segmentation"
     assert content["recipe"]["channels"] == 16
@@ -95,7 +95,7 @@ def test_a_run_ends_in_a_checkpoint_the_graph_is_built_from(data, tmp_path):
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(data, tmp_path, monkeypatch):
-    train(RECIPE, data, tmp_path / "whole", resume=False, minutes=None)
+    train("segmentation", RECIPE, data, tmp_path / "whole")
     calls = []
 
     def break_off(self, step, done, inner=SegmentationTask.loss):
@@ -106,8 +106,8 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(data, tmp_path, monkeypat
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SegmentationTask, "loss", break_off)
-        train(RECIPE, data, tmp_path / "broken", resume=False, minutes=None)
-    train(RECIPE, data, tmp_path / "broken", resume=True, minutes=None)
+        train("segmentation", RECIPE, data, tmp_path / "broken")
+    train("segmentation", RECIPE, data, tmp_path / "broken", resume=True)
     whole, broken = (
         load_checkpoint(tmp_path / name / "last.pt", "segmentation") for name in ("whole", "broken")
     )
@@ -169,13 +169,13 @@ def test_a_detector_starts_from_another_run(data, tmp_path):
 
 def test_what_does_not_fit_is_refused(data, tmp_path):
     with pytest.raises(ConfigError, match="chanels"):
-        train({**RECIPE, "chanels": 3}, data, tmp_path, resume=False, minutes=None)
+        train("segmentation", {**RECIPE, "chanels": 3}, data, tmp_path)
     with pytest.raises(ConfigError, match="multiples of 32"):
-        train({**RECIPE, "train_width": 50}, data, tmp_path, resume=False, minutes=None)
+        train("segmentation", {**RECIPE, "train_width": 50}, data, tmp_path)
     with pytest.raises(DatasetError, match="train.json"):
-        train(RECIPE, tmp_path, tmp_path, resume=False, minutes=None)
+        train("segmentation", RECIPE, tmp_path, tmp_path)
     with pytest.raises(CheckpointError):
-        train({**RECIPE, "init": "nowhere.pt"}, data, tmp_path, resume=False, minutes=None)
+        train("segmentation", {**RECIPE, "init": "nowhere.pt"}, data, tmp_path)
     assert not (tmp_path / "last.pt").exists()
 
 

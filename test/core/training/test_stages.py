@@ -16,6 +16,8 @@ from robollm_core.errors import CheckpointError, ConfigError, DatasetError
 from robollm_core.identification.model import build_identification
 from robollm_core.training import defects, identification
 from robollm_core.training.checkpoint import load_checkpoint, save_checkpoint
+from robollm_core.training.recipe import build_recipe
+from robollm_core.training.run import train
 
 SMALL = {"image_px": 32, "cache_px": 40, "steps": 4, "validate_every": 0.5}
 PICKS = {**SMALL, "embedding": 16, "fusion": 128, "batch_items": 4, "group": 2, "references": 2}
@@ -53,7 +55,7 @@ def weights(path):
 @pytest.mark.parametrize("bf16", [False, True])
 def test_identification_trains_and_its_network_can_be_built(picks, tmp_path, keep, bf16):
     recipe = {**PICKS, "keep_patches": keep, "bf16": bf16, "label_weight": 0.5}
-    best = identification.train(recipe, picks, tmp_path)
+    best = train("identification", recipe, picks, tmp_path)
     content = load_checkpoint(best, "identification")
     network = build_identification(content["recipe"]["model"])
     network.load_state_dict(content["model"])
@@ -62,7 +64,7 @@ def test_identification_trains_and_its_network_can_be_built(picks, tmp_path, kee
 
 
 def test_logits_keep_full_precision_under_bfloat16(picks, tmp_path):
-    identification.train({**PICKS, "bf16": True}, picks, tmp_path)
+    train("identification", {**PICKS, "bf16": True}, picks, tmp_path)
     rows = (line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines())
     losses = torch.tensor([float(row[3]) for row in rows if row[2] in ("single", "fused")])
     assert len(losses) == 8
@@ -73,7 +75,7 @@ def test_logits_keep_full_precision_under_bfloat16(picks, tmp_path):
 def test_identification_resumes_to_the_identical_state(picks, tmp_path):
     recipe = {**PICKS, "workers": 2, "keep_patches": 0.5, "full_from": 0.6, "save_minutes": 0.0}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    identification.train(recipe, picks, whole)
+    train("identification", recipe, picks, whole)
     task = identification.IdentificationTask.loss
 
     def stopping(self, step, done):
@@ -84,8 +86,8 @@ def test_identification_resumes_to_the_identical_state(picks, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(identification.IdentificationTask, "loss", stopping)
         with pytest.raises(KeyboardInterrupt):
-            identification.train(recipe, picks, broken)
-    identification.train(recipe, picks, broken, resume=True)
+            train("identification", recipe, picks, broken)
+    train("identification", recipe, picks, broken, resume=True)
     for name in ("best.pt", "last.pt"):
         one, two = weights(whole / name), weights(broken / name)
         assert one.keys() == two.keys()
@@ -97,40 +99,40 @@ def test_identification_resumes_to_the_identical_state(picks, tmp_path):
 
 def test_a_resumed_run_wants_the_same_items(picks, tmp_path):
     root = small_sets.write_picks(tmp_path / "data")
-    identification.train(PICKS, root, tmp_path / "run")
+    train("identification", PICKS, root, tmp_path / "run")
     for file in (root / "Reference_Images" / "P00").iterdir():
         file.unlink()
     with pytest.raises(CheckpointError, match="other items"):
-        identification.train(PICKS, root, tmp_path / "run", resume=True)
+        train("identification", PICKS, root, tmp_path / "run", resume=True)
 
 
 def test_the_network_learns_these_items(picks, tmp_path):
     recipe = {**PICKS, "steps": 60, "batch_items": 8, "strength": 0.2, "disguise": 0.0}
     recipe |= {"rate": 5e-3, "validate_every": 1.0}
-    identification.train(recipe, picks, tmp_path)
+    train("identification", recipe, picks, tmp_path)
     rows = (line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines())
     losses = [float(row[3]) for row in rows if row[2] == "single"]
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
 def test_defects_train_from_the_encoder_of_identification(picks, images, tmp_path):
-    start = identification.train(PICKS, picks, tmp_path / "id")
+    start = train("identification", PICKS, picks, tmp_path / "id")
     recipe = {**IMAGES, "init": str(start)}
-    task = defects.DefectTask(defects.build_recipe(defects.DefectRecipe, recipe), images, tmp_path)
+    task = defects.DefectTask(build_recipe(defects.DefectRecipe, recipe), images, tmp_path)
     encoder = task.network.encoder.state_dict()
     given = {k.removeprefix("encoder."): v for k, v in weights(start).items() if "encoder." in k}
     assert encoder.keys() == given.keys()
     assert all(torch.equal(encoder[key], given[key]) for key in given)
-    best = defects.train(recipe, images, tmp_path / "defects")
+    best = train("defects", recipe, images, tmp_path / "defects")
     content = load_checkpoint(best, "defects")
     build_defects(content["recipe"]["model"]).load_state_dict(content["model"])
     assert {"recall_fpr_10", "select"} <= content["metrics"].keys()
 
 
 def test_positions_are_resized_for_larger_crops(picks, images, tmp_path):
-    start = identification.train(PICKS, picks, tmp_path / "id")
+    start = train("identification", PICKS, picks, tmp_path / "id")
     recipe = {**IMAGES, "image_px": 64, "init": str(start)}
-    task = defects.DefectTask(defects.build_recipe(defects.DefectRecipe, recipe), images, tmp_path)
+    task = defects.DefectTask(build_recipe(defects.DefectRecipe, recipe), images, tmp_path)
     encoder = task.network.encoder
     given = weights(start)
     assert encoder.positions.shape[1] == 1 + 16 and given["encoder.positions"].shape[1] == 1 + 4
@@ -139,18 +141,18 @@ def test_positions_are_resized_for_larger_crops(picks, images, tmp_path):
 
 
 def test_an_encoder_of_another_size_is_refused(picks, images, tmp_path, monkeypatch):
-    start = identification.train(PICKS, picks, tmp_path / "id")
+    start = train("identification", PICKS, picks, tmp_path / "id")
     shape = EncoderShape(depth=2, width=48, heads=2, ffn=64, image_hw=(32, 32))
     monkeypatch.setitem(build.SIZES, "tiny", lambda *_args, **_options: Encoder(shape))
     with pytest.raises(CheckpointError, match="wrong shape"):
-        defects.train({**IMAGES, "init": str(start)}, images, tmp_path / "d")
+        train("defects", {**IMAGES, "init": str(start)}, images, tmp_path / "d")
     save_checkpoint(
         tmp_path / "x.pt", {"stage": "another", "model": {"head.weight": torch.ones(1)}}
     )
     with pytest.raises(CheckpointError, match=r"best\.pt"):
-        defects.train({**IMAGES, "init": str(tmp_path / "x.pt")}, images, tmp_path / "d")
+        train("defects", {**IMAGES, "init": str(tmp_path / "x.pt")}, images, tmp_path / "d")
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
-        defects.train({**IMAGES, "init": str(tmp_path / "gone.pt")}, images, tmp_path / "d")
+        train("defects", {**IMAGES, "init": str(tmp_path / "gone.pt")}, images, tmp_path / "d")
 
 
 def test_batches_are_balanced_as_the_recipe_says(tmp_path):
@@ -161,7 +163,7 @@ def test_batches_are_balanced_as_the_recipe_says(tmp_path):
     drawn = {}
     for balance in (0.0, 1.0):
         recipe = {**IMAGES, "sample_balance": balance}
-        checked = defects.build_recipe(defects.DefectRecipe, recipe)
+        checked = build_recipe(defects.DefectRecipe, recipe)
         task = defects.DefectTask(checked, root, tmp_path / str(balance))
         drawn[balance] = [float(task.chances[task.labels == label].sum()) for label in range(3)]
     assert drawn[0.0] == pytest.approx([0.5, 0.25, 0.25])
@@ -170,9 +172,9 @@ def test_batches_are_balanced_as_the_recipe_says(tmp_path):
 
 def test_data_of_another_layout_is_refused(tmp_path):
     with pytest.raises(DatasetError):
-        identification.train(PICKS, tmp_path, tmp_path / "run")
+        train("identification", PICKS, tmp_path, tmp_path / "run")
     with pytest.raises(DatasetError):
-        defects.train(IMAGES, tmp_path, tmp_path / "run")
+        train("defects", IMAGES, tmp_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -201,5 +203,5 @@ def test_a_time_budget_must_be_a_time(minutes, tmp_path):
 
 def test_unknown_recipe_keys_are_refused_before_any_work(picks, tmp_path):
     with pytest.raises(ConfigError, match="unknown recipe key"):
-        identification.train({**PICKS, "colour": 1}, picks, tmp_path / "run")
+        train("identification", {**PICKS, "colour": 1}, picks, tmp_path / "run")
     assert not (tmp_path / "run").exists()
