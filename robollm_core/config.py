@@ -50,7 +50,7 @@ class SegmentationConfig:
 
     artifact: str = _leaf("models/tiny/segmentation.onnx", "Exported segmentation network.")
     score_threshold: float = _leaf(
-        0.3, "Instances below this score are dropped.", low=0.0, high=1.0, live=True
+        0.35, "Instances below this score are dropped.", low=0.0, high=1.0, live=True
     )
     mask_threshold: float = _leaf(
         0.5, "A pixel belongs to the mask from this probability.", low=0.05, high=0.95, live=True
@@ -83,7 +83,7 @@ class DefectsConfig:
 
     artifact: str = _leaf("models/tiny/defects.onnx", "Exported defect classifier.")
     threshold: float = _leaf(
-        0.72, "From this defect probability an instance is flagged.", low=0.0, high=1.0, live=True
+        0.8, "From this defect probability an instance is flagged.", low=0.0, high=1.0, live=True
     )
 
 

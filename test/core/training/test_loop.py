@@ -29,6 +29,7 @@ class LineTask:
     """Regression with dropout, and a memory that the next batches depend on."""
 
     stage = "defects"
+    origin = ({"stage": "encoder", "file": "start.pt", "sha256": "00"},)
     blocks = 1
 
     def __init__(self, scores=None, stop_after=None) -> None:
@@ -201,6 +202,7 @@ def test_checkpoints_hold_no_code(tmp_path):
     for name in ("last.pt", "best.pt"):
         content = torch.load(tmp_path / name, weights_only=True)
         assert content["format"] == 1 and content["recipe"]["steps"] == 12
+        assert content["origin"] == [dict(run) for run in LineTask.origin]
 
 
 class Bomb:
