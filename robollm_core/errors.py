@@ -56,5 +56,9 @@ class DependencyError(RobollmError):
     """An optional package is needed for this verb and is not installed."""
 
 
+class TrainingError(RobollmError):
+    """A run cannot go on: its loss or its gradient is no number any more."""
+
+
 class OutputError(RobollmError):
     """A result could not be written whole; nothing half-written is left."""

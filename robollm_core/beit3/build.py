@@ -9,6 +9,7 @@ does on a plain backbone; weights do not change between the two.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robollm_core.beit3.adapters import attach_asked
 from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.errors import ConfigError
 
@@ -91,14 +92,15 @@ def encoder_from(settings: Mapping[str, Any], *, known: Sequence[str] = ()) -> E
     """Build the encoder that the "model" branch of a recipe asks for.
 
     Args:
-        settings: "size", "img_size" (pixels, one edge of a square) and
-            "drop_path" (default 0); anything else is refused.
+        settings: "size", "img_size" (pixels, one edge of a square), "drop_path"
+            (default 0) and "adapter" (default none: an `AdapterShape` in JSON);
+            anything else is refused.
         known: further keys, which belong to the heads; whole numbers from 1 up.
 
     Raises:
         ConfigError: If a key is unknown or missing, or a value is out of range.
     """
-    own = ("size", "img_size", "drop_path")
+    own = ("size", "img_size", "drop_path", "adapter")
     if not {"size", "img_size"} <= settings.keys() <= {*own, *known}:
         raise ConfigError(
             f"model takes {', '.join((*own, *known))} and needs size and img_size, "
@@ -111,7 +113,9 @@ def encoder_from(settings: Mapping[str, Any], *, known: Sequence[str] = ()) -> E
     drop_path = settings.get("drop_path", 0.0)
     if not isinstance(drop_path, int | float) or not 0.0 <= drop_path < 1.0:
         raise ConfigError(f"model.drop_path must be in [0, 1), got {drop_path!r}.")
-    return build(str(settings["size"]), settings["img_size"], drop_path=float(drop_path))
+    encoder = build(str(settings["size"]), settings["img_size"], drop_path=float(drop_path))
+    attach_asked(encoder, settings)
+    return encoder
 
 
 def _pair(img_size: ImageSize) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from robollm_core.beit3.layers import NORM_EPS, Block, BlockShape, initialise_block
 from robollm_core.errors import ShapeError
@@ -92,6 +93,8 @@ class Encoder(nn.Module):
     Attributes:
         shape: its sizes.
         width: channels d of a token, for the heads.
+        recomputes: in training, compute the inner activations of a block anew in
+            the backward pass, which takes its time once more and not its memory.
     """
 
     def __init__(self, shape: EncoderShape) -> None:
@@ -105,6 +108,7 @@ class Encoder(nn.Module):
             raise ShapeError(f"image_hw must be multiples of {PATCH}, got {shape.image_hw}.")
         self.shape = shape
         self.width = shape.width
+        self.recomputes = False
         self.patch_embed = nn.Conv2d(3, shape.width, PATCH, stride=PATCH)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
         count = 1 + shape.grid[0] * shape.grid[1]
@@ -145,8 +149,24 @@ class Encoder(nn.Module):
         cls = self.cls_token.expand(patches.shape[0], -1, -1)
         tokens = torch.cat((cls, patches), dim=1)
         tokens = tokens + resize_positions(self.positions, self.shape.grid, grid)
+        return self.through_blocks(tokens, grid)
+
+    def through_blocks(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """All blocks and the final norm.
+
+        Args:
+            tokens: (N, 1 + n, d), CLS first, positions added.
+            grid: (rows, columns) of the patches.
+
+        Returns:
+            (N, 1 + n, d).
+        """
+        recomputes = self.recomputes and self.training and torch.is_grad_enabled()
         for block in self.blocks:
-            tokens = block(tokens, grid)
+            if recomputes:
+                tokens = checkpoint(block, tokens, grid, use_reentrant=False)
+            else:
+                tokens = block(tokens, grid)
         out: Tensor = self.norm(tokens)
         return out
 

@@ -171,7 +171,12 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + ffn(norm(x)); no layer scale."""
+    """x + attention(norm(x)), then x + ffn(norm(x)); no layer scale.
+
+    Attributes:
+        adapter: ends the block in place of the second sum, if there is one; see
+            `beit3.adapters`.
+    """
 
     def __init__(self, shape: BlockShape) -> None:
         """Build one block."""
@@ -181,11 +186,13 @@ class Block(nn.Module):
         self.ffn_norm = nn.LayerNorm(shape.width, eps=NORM_EPS)
         self.ffn = FeedForward(shape)
         self.drop_path = DropPath(shape.drop_path)
+        self.adapter: nn.Module | None = None
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """(N, 1 + h*w, d) to the same shape; `grid` is (h, w)."""
         tokens = tokens + self.drop_path(self.attention(self.attention_norm(tokens), grid))
-        out: Tensor = tokens + self.drop_path(self.ffn(self.ffn_norm(tokens)))
+        fed: Tensor = self.drop_path(self.ffn(self.ffn_norm(tokens)))
+        out: Tensor = tokens + fed if self.adapter is None else self.adapter(tokens, fed)
         return out
 
 

@@ -46,6 +46,7 @@ VERBS = {
     "train": Verb("train", "train a stage from a recipe", "train"),
     "evaluate": Verb("evaluate", "measure an artifact on a data set", "train"),
     "export": Verb("export", "turn a checkpoint into an artifact", "train"),
+    "adapter": Verb("adapter", "carry what a site adds to a shared backbone", "train"),
     "card": Verb("card", "write the model cards from sidecars and figures"),
 }
 

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Train one stage from a recipe: last.pt, best.pt and log.csv in the folder given."""
+"""Train one stage from a recipe: last.pt, best.pt, log.csv and tensorboard in the folder given.
+
+On several GPUs: torchrun --nproc_per_node=N -m robollm_core.cli.main train ...
+"""
 
 import argparse
 from collections.abc import Mapping

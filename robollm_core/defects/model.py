@@ -11,25 +11,31 @@ from torch import Tensor, nn
 from robollm_core.beit3.build import encoder_from
 from robollm_core.beit3.checkpoint import read_checkpoint, restore
 from robollm_core.beit3.encoder import Encoder, normalise
+from robollm_core.beit3.heads import build_head, head_from, last_layer
 from robollm_core.beit3.layers import NORM_EPS
 from robollm_core.types import DEFECT_LABELS
 
 
 class DefectModel(nn.Module):
-    """Encoder and linear classifier; classes in the order of `DEFECT_LABELS`."""
+    """Encoder and classifier; classes in the order of `DEFECT_LABELS`."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        """Put a classifier on an encoder."""
+    def __init__(self, encoder: Encoder, head: str = "linear") -> None:
+        """Put a classifier, "linear" or "mlp", on an encoder."""
         super().__init__()
         self.encoder = encoder
         self.fc_norm = nn.LayerNorm(encoder.width, eps=NORM_EPS)
-        self.head = nn.Linear(encoder.width, len(DEFECT_LABELS))
-        nn.init.trunc_normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
+        self.head = build_head(head, encoder.width, len(DEFECT_LABELS), bias=True)
+        nn.init.trunc_normal_(last_layer(self.head).weight, std=0.02)
+        nn.init.zeros_(last_layer(self.head).bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, S, S, 3) uint8 RGB to (N, 3) logits."""
-        out: Tensor = self.head(self.fc_norm(self.encoder.pooled(normalise(images))))
+        out: Tensor = self.head(self.features(images))
+        return out
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, S, S, 3) uint8 to (N, d): mean patch token, then fc_norm."""
+        out: Tensor = self.fc_norm(self.encoder.pooled(normalise(images)))
         return out
 
 
@@ -52,12 +58,13 @@ def build_defects(settings: Mapping[str, Any]) -> DefectModel:
 
     Args:
         settings: "size" (tiny, base, large), "img_size" (pixels), "drop_path"
-            (default 0).
+            (default 0), "head" (linear, mlp; default linear).
 
     Raises:
         ConfigError: If a key is unknown or missing, or a value is out of range.
     """
-    return DefectModel(encoder_from(settings))
+    head, others = head_from(settings)
+    return DefectModel(encoder_from(others), head)
 
 
 def load_graph(path: Path) -> DefectGraph:

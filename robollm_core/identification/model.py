@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from robollm_core.beit3.build import encoder_from
 from robollm_core.beit3.checkpoint import read_checkpoint, restore
 from robollm_core.beit3.encoder import Encoder, normalise
+from robollm_core.beit3.heads import build_head, head_from, last_layer
 from robollm_core.beit3.layers import NORM_EPS
 from robollm_core.errors import ConfigError, ShapeError
 
@@ -72,21 +73,22 @@ class IdentificationModel(nn.Module):
             takes no part in `forward`, and ships in the sidecar.
     """
 
-    def __init__(self, encoder: Encoder, embedding: int, fusion: int) -> None:
+    def __init__(self, encoder: Encoder, embedding: int, fusion: int, head: str = "linear") -> None:
         """Put heads on an encoder.
 
         Args:
             encoder: the backbone, width d.
             embedding: width D of an embedding.
             fusion: inner width of the 3-view MLP, at least 2d.
+            head: the projection, "linear" or "mlp".
         """
         super().__init__()
         self.encoder = encoder
         self.fc_norm = nn.LayerNorm(encoder.width, eps=NORM_EPS)
-        self.projection = nn.Linear(encoder.width, embedding, bias=False)
+        self.projection = build_head(head, encoder.width, embedding, bias=False)
         self.fusion = Fusion(encoder.width, fusion)
         self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE))
-        nn.init.xavier_uniform_(self.projection.weight)
+        nn.init.xavier_uniform_(last_layer(self.projection).weight)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Embed single images.
@@ -146,14 +148,15 @@ def build_identification(settings: Mapping[str, Any]) -> IdentificationModel:
     Args:
         settings: "size" (tiny, base, large), "img_size" (pixels), "embedding"
             (default: width of the encoder), "fusion" (default: ffn of the
-            encoder), "drop_path" (default 0).
+            encoder), "drop_path" (default 0), "head" (linear, mlp; default linear).
 
     Raises:
         ConfigError: If a key is unknown or missing, or a value is out of range.
     """
-    encoder = encoder_from(settings, known=("embedding", "fusion"))
+    head, others = head_from(settings)
+    encoder = encoder_from(others, known=("embedding", "fusion"))
     embedding = settings.get("embedding", encoder.width)
-    return IdentificationModel(encoder, embedding, settings.get("fusion", encoder.shape.ffn))
+    return IdentificationModel(encoder, embedding, settings.get("fusion", encoder.shape.ffn), head)
 
 
 def load_graph(path: Path) -> IdentificationModel:

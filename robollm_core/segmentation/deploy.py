@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from robollm_core.beit3.adapters import attach_asked
 from robollm_core.beit3.checkpoint import load_model, read_checkpoint
 from robollm_core.beit3.encoder import normalise
 from robollm_core.errors import ShapeError
@@ -43,6 +44,7 @@ def load_graph(path: Path) -> nn.Module:
     checkpoint = read_checkpoint(path)
     design = design_from(checkpoint.recipe)
     detector = build_detector(design)
+    attach_asked(detector.get_submodule("backbone.encoder"), checkpoint.recipe.get("model"))
     load_model(detector, checkpoint)
     return DeployedDetector(detector, design).eval()
 

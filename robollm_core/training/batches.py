@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from robollm_core.data.armbench_identification import VIEWS, IdentificationSplit
 from robollm_core.data.samples import Picture
-from robollm_core.errors import DatasetError
+from robollm_core.errors import ConfigError, DatasetError
 from robollm_core.types import Float32Array
 
 Indices = npt.NDArray[np.int64]
@@ -151,3 +151,75 @@ def draw_pictures(
         # with fewer pictures than wanted some come twice, augmented differently
         chosen.append(rng.choice(pool, size=references, replace=len(pool) < references))
     return np.stack(views), np.stack(chosen)
+
+
+SAMPLERS = ("lookalike", "random", "pk")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """How a batch is drawn.
+
+    Attributes:
+        name: "lookalike" draws groups of look-alikes (by the last embeddings of
+            their references) and container mates, "random" any items, "pk" any
+            items too but with `views` pictures each, from all their picks.
+        items: items in a batch.
+        group: items in a group of look-alikes.
+        references: reference pictures of an item.
+        views: pictures of picks an item brings under "pk".
+    """
+
+    name: str
+    items: int
+    group: int
+    references: int
+    views: int
+
+    def __post_init__(self) -> None:
+        """Check the name.
+
+        Raises:
+            ConfigError: If there is no such sampler, or a count is below 1.
+        """
+        if self.name not in SAMPLERS:
+            raise ConfigError(f"no sampler {self.name!r}; the samplers are {', '.join(SAMPLERS)}.")
+        if min(self.items, self.group, self.references, self.views) < 1:
+            raise ConfigError("batch_items, group, references and views_per_item start at 1.")
+
+    def draw(
+        self, table: PickTable, memory: ItemMemory, rng: np.random.Generator
+    ) -> tuple[Indices, Indices, Indices]:
+        """Draw a batch.
+
+        Returns:
+            (n,) items; (n, K) pictures of picks, -1 where absent, K = 3 but for
+            "pk"; (n, references) pictures. The first three of K are the views
+            of one pick, in order, wherever K is 3 or more.
+        """
+        group = self.group if self.name == "lookalike" else 1
+        items = draw_items(table, memory, self.items, group, rng)
+        views, references = draw_pictures(table, items, self.references, rng)
+        if self.name == "pk":
+            views = np.stack(
+                [
+                    _more_views(table.picks[i], row, self.views, rng)
+                    for i, row in zip(items, views, strict=True)
+                ]
+            )
+        return items, views, references
+
+
+def _more_views(picks: Indices, pick: Indices, count: int, rng: np.random.Generator) -> Indices:
+    """A pick's views and others of its item's, (count,); fewer than a pick's come from all."""
+    everything = picks[picks >= 0]
+    if count < len(pick):
+        few: Indices = rng.choice(everything, size=count, replace=len(everything) < count)
+        return few
+    extra = count - len(pick)
+    pool = np.setdiff1d(everything, pick)
+    pool = pool if len(pool) else everything
+    # with fewer pictures than wanted some come twice, augmented differently
+    chosen = rng.choice(pool, size=extra, replace=len(pool) < extra)
+    views: Indices = np.concatenate((pick, chosen))
+    return views

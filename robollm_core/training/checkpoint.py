@@ -27,7 +27,10 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         with replacing(path) as part, part.open("wb") as file:
             torch.save({"format": FORMAT, **content}, file)
     except RuntimeError as error:  # torch's zip writer raises it for a full disk
-        raise OutputError(f"cannot write the checkpoint {path}: {error}") from error
+        raise OutputError(
+            f"cannot write the checkpoint {path}: {error}. The one from before stands; free "
+            "some space and add --resume."
+        ) from error
 
 
 def load_checkpoint(path: Path, stage: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the defect network: balanced cross-entropy on a warm encoder."""
+"""Training of the defect network: balanced batches on a warm encoder."""
 
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,16 +13,18 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from robollm_core.data.armbench_defects import DefectSample, read_defects
 from robollm_core.data.augmentation import NO_DISGUISE, Strength, augment, draw_disguise
 from robollm_core.data.samples import cached_crops
 from robollm_core.defects.model import build_defects
 from robollm_core.evaluation.intervals import auroc, recall_at_fpr
+from robollm_core.training.adapting import adapt
+from robollm_core.training.classes import ClassObjective
+from robollm_core.training.distributed import gather, padded_shard
 from robollm_core.training.loop import Trainee
 from robollm_core.training.losses import class_weights
-from robollm_core.training.recipe import CropRecipe
+from robollm_core.training.recipe import AdapterRecipe, CropRecipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
 from robollm_core.training.warm import warm_start
 from robollm_core.types import DEFECT_LABELS, Float32Array, UInt8Array
@@ -34,24 +37,36 @@ _CHUNK = 64
 
 
 @dataclass(frozen=True)
-class DefectRecipe(CropRecipe):
+class DefectRecipe(CropRecipe, AdapterRecipe):
     """What a run of this stage needs.
 
     Attributes:
+        objective: "ce", "focal", "clce" or "scl_rhe", see `training.classes`.
+        gamma: of the focal loss.
+        head: the classifier, "linear" or "mlp".
         batch: images in a batch.
         sample_balance: 0 draws images alike, 1 draws classes alike.
         loss_balance: 0 weighs images alike, 1 weighs what balance is left.
-        smoothing: label smoothing.
+        smoothing: label smoothing of the cross-entropy.
         disguise: chance that hue and handedness of an image are changed.
         val_images: at most this many images are judged in a validation.
     """
 
+    objective: str = "ce"
+    gamma: float = 2.0
+    head: str = "linear"
     batch: int = 64
     sample_balance: float = 0.5
     loss_balance: float = 0.0
     smoothing: float = 0.05
     disguise: float = 0.5
     val_images: int = 600
+
+    def settings(self) -> dict[str, Any]:
+        """The "model" branch that the exporter builds the network from."""
+        # absent means linear, as in the checkpoints from before there was a choice
+        head = {} if self.head == "linear" else {"head": self.head}
+        return {**super().settings(), **head}
 
 
 class DefectTask:
@@ -63,6 +78,7 @@ class DefectTask:
         """Read the train and val splits and cut their crops.
 
         Raises:
+            ConfigError: If a name or a number in the recipe is none there is.
             DatasetError: If the data is not in ARMBench's layout, or has one class.
         """
         self.recipe = recipe
@@ -79,30 +95,48 @@ class DefectTask:
         counts = np.bincount(self.labels, minlength=len(DEFECT_LABELS))
         per_class = np.power(np.maximum(counts, 1), -recipe.sample_balance, dtype=np.float64)
         self.chances = per_class[self.labels] / per_class[self.labels].sum()
-        drawn = torch.from_numpy(np.round(1e6 * np.bincount(self.labels, self.chances, 3)))
-        self.weights = class_weights(drawn.long(), recipe.loss_balance)
+        self.objective = self._objective()
         torch.manual_seed(recipe.seed)
         self.network = build_defects(recipe.settings())
         encoder = self.network.encoder
         self.origin = warm_start(self.network, encoder, self.stage, recipe.init)
+        adapt(encoder, recipe)
         self.module = Trainee(self.network)
         self.blocks = encoder.shape.depth
+        self.batch: dict[str, Tensor] = {}
         self.pool = ThreadPoolExecutor(recipe.workers)
         cv2.setNumThreads(1)
 
+    def _objective(self) -> ClassObjective:
+        drawn = np.bincount(self.labels, self.chances, len(DEFECT_LABELS))
+        counts = torch.from_numpy(np.round(1e6 * drawn)).long()
+        return ClassObjective(
+            self.recipe.objective,
+            class_weights(counts, self.recipe.loss_balance),
+            self.recipe.smoothing,
+            self.recipe.gamma,
+            tau_plus=min(float((drawn**2).sum()), 0.99),
+        )
+
+    @property
+    def epoch_steps(self) -> int:
+        """Batches in which as many images are drawn as there are."""
+        return math.ceil(len(self.labels) / self.recipe.batch)
+
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
-        """Cross-entropy with label smoothing over a balanced batch."""
+        """The recipe's objective over a balanced batch."""
         rng = np.random.default_rng((self.recipe.seed, step))
         chosen = rng.choice(len(self.labels), size=self.recipe.batch, p=self.chances)
         seeds = rng.integers(2**63, size=len(chosen))
-        pixels = np.stack(list(self.pool.map(self._augmented, chosen, seeds)))
-        device = self.network.head.weight.device
+        own = padded_shard(len(chosen))
+        pixels = np.stack(list(self.pool.map(self._augmented, chosen[own], seeds[own])))
+        device = self.network.fc_norm.weight.device
         images = torch.from_numpy(pixels).to(device)
         labels = torch.from_numpy(self.labels[chosen]).to(device)
-        logits = self._logits(images, done).float()
-        loss = functional.cross_entropy(
-            logits, labels, self.weights.to(device), label_smoothing=self.recipe.smoothing
-        )
+        self.batch = {"images": images, "labels": labels[torch.from_numpy(own).to(device)]}
+        feature = gather(self._features(images, done), len(chosen))
+        logits = self.network.head(feature).float()
+        loss = self.objective(feature, logits, labels)
         return loss, {"hit": float((logits.detach().argmax(1) == labels).float().mean())}
 
     def _augmented(self, index: int, seed: int) -> UInt8Array:
@@ -111,18 +145,16 @@ class DefectTask:
         strength = CHANGES.scaled(self.recipe.strength)
         return augment(self.crops[index], self.recipe.image_px, strength, rng, disguise)
 
-    def _logits(self, images: Tensor, done: float) -> Tensor:
+    def _features(self, images: Tensor, done: float) -> Tensor:
         if self.recipe.keep_patches >= 1.0 or done >= self.recipe.full_from:
-            whole: Tensor = self.network(images)
-            return whole
+            return self.network.features(images)
         kept = choose_patches(images, self.recipe.keep_patches)
-        pooled = pooled_sparse(self.network.encoder, images, kept)
-        part: Tensor = self.network.head(self.network.fc_norm(pooled))
+        part: Tensor = self.network.fc_norm(pooled_sparse(self.network.encoder, images, kept))
         return part
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Recall of defects at FPR 0.10 and 0.01; "select" is the area under the ROC."""
-        device = self.network.head.weight.device
+        device = self.network.fc_norm.weight.device
         parts: list[Float32Array] = []
         for start in range(0, len(self.val_crops), _CHUNK):
             pixels = torch.from_numpy(self.val_crops[start : start + _CHUNK].copy()).to(device)

@@ -9,6 +9,7 @@ Source: feature distillation, as in "FitNets" (Romero et al., 2015) with linear
 regressors, on maps of unit variance.
 """
 
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from robollm_core.data.armbench_identification import read_identification
 from robollm_core.data.augmentation import NO_DISGUISE, PICK, augment, centre, draw_disguise
 from robollm_core.data.samples import Picture, cached_crops
 from robollm_core.errors import ConfigError, DatasetError
+from robollm_core.training.distributed import shard
 from robollm_core.training.recipe import CropRecipe
 from robollm_core.training.sparse import choose_patches, sparse_tokens
 from robollm_core.training.teachers import STRIDES, Teacher, load_teacher
@@ -109,16 +111,24 @@ class EncoderTask:
         self.module = Lesson(self.network, self.teacher)
         self.module.measure(self._sample())
         self.blocks = encoder.shape.depth
+        self.batch: dict[str, Tensor] = {}
         self.pool = ThreadPoolExecutor(recipe.workers)
         cv2.setNumThreads(1)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Batches in which as many pictures are drawn as there are."""
+        return math.ceil(len(self.crops) / self.recipe.batch)
 
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
         """Mean squared error, in variances of the teacher's channels."""
         rng = np.random.default_rng((self.recipe.seed, step))
         chosen = rng.integers(len(self.crops), size=self.recipe.batch)
         seeds = rng.integers(2**63, size=len(chosen))
-        pixels = np.stack(list(self.pool.map(self._augmented, chosen, seeds)))
+        own = shard(len(chosen))
+        pixels = np.stack(list(self.pool.map(self._augmented, chosen[own], seeds[own])))
         images = torch.from_numpy(pixels).to(self.module.device)
+        self.batch = {"images": images}
         keep = self.recipe.keep_patches if done < self.recipe.full_from else 1.0
         errors = self.module.errors(self.network, images, choose_patches(images, keep))
         figures = {f"stride_{s}": float(e.detach()) for s, e in zip(STRIDES, errors, strict=True)}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
+from robollm_core.beit3.adapters import AdapterShape
 from robollm_core.errors import ConfigError
 from robollm_core.images import CropSpec
 
@@ -21,6 +22,9 @@ class LoopRecipe:
     Attributes:
         seed: all random choices follow from it and the step number.
         steps: optimiser steps of a run without a time budget.
+        epochs: draws of as many samples as there are, instead of steps; 0 for steps.
+        accumulate: batches whose gradients make one step, in the mean.
+        patience: stop after so many validations without gain; 0 never stops early.
         optimizer: "adamw", or "muon" for the matrices of the blocks.
         rate: peak learning rate.
         warmup: fraction of the run with a rising rate.
@@ -29,7 +33,11 @@ class LoopRecipe:
         layer_decay: rate factor from one block to the block below it.
         clip: largest gradient norm.
         ema: decay of the running mean of the weights, which is what ships.
-        bf16: autocast to bfloat16.
+        precision: "fp32", "bf16" (autocast to bfloat16), or "auto", which is bf16
+            where the hardware has it.
+        activation_checkpointing: compute the activations of the encoder's blocks
+            once more in the backward pass instead of keeping them.
+        tensorboard: write the log for TensorBoard too, beside log.csv.
         device: "cpu" or "cuda".
         threads: torch threads, 0 leaves torch's choice.
         validate_every: fraction of the run between two validations.
@@ -38,6 +46,9 @@ class LoopRecipe:
 
     seed: int = 0
     steps: int = 2000
+    epochs: int = 0
+    accumulate: int = 1
+    patience: int = 0
     optimizer: str = "adamw"
     rate: float = 1e-3
     warmup: float = 0.05
@@ -46,11 +57,56 @@ class LoopRecipe:
     layer_decay: float = 1.0
     clip: float = 1.0
     ema: float = 0.999
-    bf16: bool = False
+    precision: str = "fp32"
+    activation_checkpointing: bool = False
+    tensorboard: bool = True
     device: str = "cpu"
     threads: int = 0
     validate_every: float = 0.1
     save_minutes: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse counts that no run can have.
+
+        Raises:
+            ConfigError: If one is out of range.
+        """
+        least = {"steps": 1, "epochs": 0, "accumulate": 1, "patience": 0}
+        for name, limit in least.items():
+            if getattr(self, name) < limit:
+                raise ConfigError(f"{name} must be at least {limit}, got {getattr(self, name)}.")
+        if not 0.0 < self.validate_every <= 1.0:
+            raise ConfigError(
+                f"validate_every is a fraction of the run, in (0, 1], got {self.validate_every}."
+            )
+
+
+@dataclass(frozen=True)
+class AdapterRecipe:
+    """How a run of any stage adapts a frozen encoder.
+
+    Attributes:
+        adapter: "multiway" or "lora" trains adapters and heads on a frozen encoder;
+            "" trains everything.
+        adapter_width: bottleneck of MultiWay-Adapter's New Knowledge Extractor.
+        adapter_enhancer: bottleneck of its Alignment Enhancer, 0 for none.
+        adapter_rank: rank of LoRA.
+        adapter_alpha: factor of what an adapter of either kind adds.
+    """
+
+    adapter: str = ""
+    adapter_width: int = 64
+    adapter_enhancer: int = 128
+    adapter_rank: int = 8
+    adapter_alpha: float = 1.0
+
+    def adapter_shape(self) -> AdapterShape:
+        """Sizes of a MultiWay-Adapter.
+
+        Raises:
+            ConfigError: If one is out of range.
+        """
+        return AdapterShape(self.adapter_width, self.adapter_enhancer, self.adapter_alpha)
 
 
 @dataclass(frozen=True)
@@ -154,6 +210,10 @@ def recipe_values(recipe: LoopRecipe) -> dict[str, Any]:
     if isinstance(recipe, CropRecipe):
         values["crop"] = recipe.crop_spec().to_json()
         values["model"] = recipe.settings()
+    # LoRA is folded into the weights that ship, so that network has no adapter
+    if isinstance(recipe, AdapterRecipe) and recipe.adapter == "multiway":
+        branch = values.get("model", {})
+        values["model"] = {**branch, "adapter": recipe.adapter_shape().to_json()}
     return values
 
 

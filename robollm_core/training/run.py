@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from robollm_core.training.distributed import first_rank_first, process_group
 from robollm_core.training.loop import Run
 from robollm_core.training.recipe import build_recipe
 
@@ -20,14 +21,14 @@ def train(
     resume: bool = False,
     minutes: float | None = None,
 ) -> Path:
-    """Train the network of a stage.
+    """Train the network of a stage, with the other processes where torchrun started several.
 
     Args:
         stage: name of a file here: "encoder", "segmentation", "identification"
             or "defects".
         recipe: keys of the stage's recipe class.
         data: folder in the layout of the stage.
-        out: folder of the run: last.pt, best.pt, log.csv, cache.
+        out: folder of the run: last.pt, best.pt, log.csv, tensorboard, cache.
         resume: go on from its last.pt.
         minutes: stop after so many minutes of training, the schedule fitted to them.
 
@@ -39,4 +40,7 @@ def train(
     """
     room = importlib.import_module(f"robollm_core.training.{stage}")
     checked = build_recipe(room.RECIPE, recipe)
-    return Run(room.TASK(checked, data, out), checked, out, minutes=minutes).run(resume=resume)
+    with process_group(checked.device):
+        with first_rank_first():  # who comes first cuts the crops
+            task = room.TASK(checked, data, out)
+        return Run(task, checked, out, minutes=minutes).run(resume=resume)

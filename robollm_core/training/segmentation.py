@@ -6,6 +6,7 @@ First the backbone and the pyramid learn from dense supervision and the RPN
 alone, then the whole cascade trains on; the dense loss stays as an aid.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,15 @@ from robollm_core.errors import ConfigError
 from robollm_core.evaluation.precision import IOUS, Found, Judged, average_precision, match
 from robollm_core.segmentation import detector
 from robollm_core.segmentation.design import DetectorDesign, design_from
+from robollm_core.training.adapting import adapt
 from robollm_core.training.dense import DenseHead, dense_loss, dense_targets
-from robollm_core.training.recipe import LoopRecipe, build_recipe
+from robollm_core.training.distributed import shard
+from robollm_core.training.recipe import AdapterRecipe, LoopRecipe, build_recipe
 from robollm_core.training.warm import warm_start
 
 
 @dataclass(frozen=True)
-class SegmentationRecipe(LoopRecipe, DetectorDesign):
+class SegmentationRecipe(LoopRecipe, AdapterRecipe, DetectorDesign):
     """What a run of this stage needs: the loop, the detector, and this.
 
     Attributes:
@@ -112,8 +115,15 @@ class SegmentationTask:
         encoder = network.get_submodule("backbone.encoder")
         assert isinstance(encoder, Encoder)
         self.origin = warm_start(network, encoder, self.stage, recipe.init)
+        adapt(encoder, recipe)
         self.module = Supervised(network, recipe.channels, recipe.finest_stride)
         self.blocks: int = encoder.shape.depth
+        self.batch: dict[str, Tensor] = {}
+
+    @property
+    def epoch_steps(self) -> int:
+        """Batches in which as many images are drawn as there are."""
+        return math.ceil(len(self.train) / self.recipe.batch)
 
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
         """Dense and RPN losses, and from `cascade_from` on those of the cascade."""
@@ -121,8 +131,13 @@ class SegmentationTask:
         small = (recipe.train_height, recipe.train_width)
         size = recipe.input_hw if done >= recipe.full_from else small
         samples = draw_batch(self.train, recipe.batch, size, (recipe.seed, step))
+        samples = samples[shard(len(samples))]
         device = next(self.network.parameters()).device
         images = to_images([sample.image for sample in samples], device)
+        self.batch = {
+            "images": images,
+            "labels": torch.stack([torch.from_numpy(sample.labels) for sample in samples]),
+        }
         truths = [to_truth(sample, device) for sample in samples]
         features = self.network.extract_feat(images)
         losses = self._dense(features[0], truths)

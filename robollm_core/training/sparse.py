@@ -78,10 +78,7 @@ def sparse_tokens(encoder: Encoder, images: Tensor, kept: Tensor) -> Tensor:
     positions = positions.gather(1, index.expand(-1, -1, positions.shape[2]))
     cls = (encoder.cls_token + encoder.positions[:, :1]).expand(len(images), -1, -1)
     tokens = torch.cat((cls, _embed_patches(encoder, images, index) + positions), dim=1)
-    for block in encoder.blocks:
-        tokens = block(tokens, encoder.shape.grid)
-    out: Tensor = encoder.norm(tokens)[:, 1:]
-    return out
+    return encoder.through_blocks(tokens, encoder.shape.grid)[:, 1:]
 
 
 def _embed_patches(encoder: Encoder, images: Tensor, index: Tensor) -> Tensor:

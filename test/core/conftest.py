@@ -17,3 +17,12 @@ def cell_settings(tmp_path_factory):
     import colour_cell
 
     return colour_cell.write_cell(tmp_path_factory.mktemp("cell"))
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """A training on the CPU rounds tiny numbers to zero, for the whole process; undo it."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_flush_denormal(False)

@@ -2,13 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which items meet in a batch."""
 
+import json
+
 import numpy as np
 import pytest
 import small_sets
 
 from robollm_core.data.armbench_identification import VIEWS, read_identification
-from robollm_core.errors import DatasetError
-from robollm_core.training.batches import ItemMemory, build_table, draw_items, draw_pictures
+from robollm_core.errors import ConfigError, DatasetError
+from robollm_core.training.batches import (
+    SAMPLERS,
+    ItemMemory,
+    Sampler,
+    build_table,
+    draw_items,
+    draw_pictures,
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +109,73 @@ def test_pictures_belong_to_their_items(table):
     for item, row, photos in zip(items, views, references, strict=True):
         assert row.tolist() in table.picks[item].tolist()
         assert set(photos.tolist()) <= set(table.references[item].tolist())
+
+
+def drawn(table, name, seed=0, **values):
+    settings = {"items": 5, "group": 3, "references": 2, "views": 5, **values}
+    sampler = Sampler(name, **settings)
+    return sampler.draw(table, ItemMemory(8, 4), np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_batch_is_of_its_items_and_follows_from_the_seed(table, name):
+    items, views, references = drawn(table, name)
+    assert len(set(items.tolist())) == 5
+    assert views.shape == (5, 5 if name == "pk" else 3) and references.shape == (5, 2)
+    for item, row, photos in zip(items, views, references, strict=True):
+        assert set(row.tolist()) <= set(table.picks[item].ravel().tolist())
+        assert set(photos.tolist()) <= set(table.references[item].tolist())
+    for one, two in zip(drawn(table, name), drawn(table, name), strict=True):
+        assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("views", [3, 4, 6])
+def test_pk_brings_a_whole_pick_first_and_no_picture_twice(table, views):
+    items, rows, _ = drawn(table, "pk", views=views)
+    for item, row in zip(items, rows, strict=True):
+        assert row[:3].tolist() in table.picks[item].tolist()
+        assert len(set(row.tolist())) == views  # an item has six pictures
+
+
+def test_pk_takes_single_views_and_repeats_where_there_are_too_few(table):
+    for views in (1, 2):
+        items, rows, _ = drawn(table, "pk", views=views)
+        assert rows.shape == (5, views)
+        assert all(set(r) <= set(table.picks[i].ravel()) for i, r in zip(items, rows, strict=True))
+    _, rows, _ = drawn(table, "pk", views=10)
+    assert rows.shape == (5, 10) and rows.min() >= 0
+
+
+def test_pk_takes_no_absent_view_for_a_picture(tmp_path):
+    root = small_sets.write_picks(tmp_path)
+    for folder in (root / "Picks").glob("train-*"):
+        (folder / "ToteWallRGB.jpg").unlink()
+    table = build_table(read_identification(root, "train"))
+    _, rows, _ = drawn(table, "pk", views=5)
+    assert (rows[:, 2] == -1).all() and np.delete(rows, 2, axis=1).min() >= 0
+
+
+def test_random_batches_do_not_look_at_who_lay_together(tmp_path):
+    root = small_sets.write_picks(tmp_path)
+    for folder in (root / "Picks").glob("train-*"):
+        number = int(folder.name.split("-")[1])  # pairs (0, 1), (2, 3), ... share a container
+        names = {f"P{number // 2 * 2:02d}": {}, f"P{number // 2 * 2 + 1:02d}": {}}
+        (folder / "container.json").write_text(json.dumps(names))
+    table = build_table(read_identification(root, "train"))
+
+    def together(name):
+        batches = [drawn(table, name, seed, items=2, group=2)[0].tolist() for seed in range(300)]
+        return sum(a // 2 == b // 2 for a, b in batches)
+
+    assert together("lookalike") == 300 and together("random") < 90  # chance gives 300 / 7
+
+
+@pytest.mark.parametrize("wrong", [{"items": 0}, {"group": 0}, {"references": 0}, {"views": 0}])
+def test_counts_below_one_are_refused(wrong):
+    with pytest.raises(ConfigError, match="start at 1"):
+        Sampler("pk", **{"items": 5, "group": 3, "references": 2, "views": 5, **wrong})
+
+
+def test_an_unknown_sampler_is_told_the_known_ones():
+    with pytest.raises(ConfigError, match="lookalike, random, pk"):
+        Sampler("hard", 5, 3, 2, 5)

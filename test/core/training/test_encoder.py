@@ -137,7 +137,7 @@ def test_errors_are_those_of_the_patches_kept(task):
 
 @pytest.mark.parametrize("keep", [1.0, 0.5])
 def test_a_stage_starts_from_the_encoder(data, tmp_path, keep):
-    recipe = {**SMALL, "keep_patches": keep, "full_from": 0.7, "bf16": True}
+    recipe = {**SMALL, "keep_patches": keep, "full_from": 0.7, "precision": "bf16"}
     start = train("encoder", recipe, data, tmp_path / "encoder")
     content = load_checkpoint(start, "encoder")
     assert {"stride_16", "stride_32", "select"} <= content["metrics"].keys()

@@ -10,13 +10,22 @@ import pytest
 import torch
 from torch import nn
 
-from robollm_core.errors import CheckpointError, OutputError, RuntimeUnavailableError
+from robollm_core.beit3.encoder import Encoder, EncoderShape, normalise
+from robollm_core.beit3.layers import Block
+from robollm_core.errors import (
+    CheckpointError,
+    OutputError,
+    RuntimeUnavailableError,
+    TrainingError,
+)
 from robollm_core.training.checkpoint import load_checkpoint, save_checkpoint
 from robollm_core.training.journal import Journal
 from robollm_core.training.loop import Run
 from robollm_core.training.recipe import LoopRecipe
+from robollm_core.training.sparse import choose_patches, pooled_sparse
 
 RECIPE = LoopRecipe(steps=12, rate=0.05, validate_every=0.25, ema=0.9, seed=3)
+ALWAYS = replace(RECIPE, save_minutes=0.0)  # a checkpoint every step
 
 
 class Lines(nn.Module):
@@ -30,6 +39,8 @@ class LineTask:
 
     stage = "defects"
     origin = ({"stage": "encoder", "file": "start.pt", "sha256": "00"},)
+    batch = {"images": torch.zeros(16, 4)}
+    epoch_steps = 6
     blocks = 1
 
     def __init__(self, scores=None, stop_after=None) -> None:
@@ -105,6 +116,159 @@ def test_resumed_equals_uninterrupted(tmp_path, stop_after):
             whole, again = without_clock(whole), without_clock(again)
         assert_same(whole, again)
     assert rows(tmp_path / "whole") == rows(tmp_path / "broken")
+
+
+class Images(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        shape = EncoderShape(2, 16, 2, 32, image_hw=(32, 32), drop_path=0.3)
+        self.network = Encoder(shape)
+
+
+class ImageTask(LineTask):
+    """An encoder with stochastic depth that pulls its mean token to one."""
+
+    blocks = 2
+
+    def __init__(self, stop_after=None, keep=1.0) -> None:
+        super().__init__(stop_after=stop_after)
+        torch.manual_seed(0)
+        self.module = Images()
+        self.keep = keep
+
+    def loss(self, step, done):
+        if step == self.stop_after:
+            raise KeyboardInterrupt
+        images = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+        self.batch = {"images": images}
+        encoder = self.module.network
+        kept = choose_patches(images, self.keep)
+        plain = encoder.pooled(normalise(images))
+        loss = (pooled_sparse(encoder, images, kept) + plain - 1).pow(2).mean()
+        return loss, {}
+
+    def validate(self, network):
+        return {"select": -float(network.norm.weight.sum())}
+
+
+def test_resumed_equals_uninterrupted_with_everything_on(tmp_path):
+    recipe = replace(RECIPE, accumulate=2, activation_checkpointing=True, save_minutes=0.0)
+    recipe = replace(recipe, steps=6, ema=0.99)
+    Run(ImageTask(), recipe, tmp_path / "whole", minutes=None).run(resume=False)
+    with pytest.raises(KeyboardInterrupt):  # between the two batches of a step
+        Run(ImageTask(stop_after=7), recipe, tmp_path / "broken", minutes=None).run(resume=False)
+    assert load_checkpoint(tmp_path / "broken" / "last.pt", "")["step"] == 3
+    Run(ImageTask(), recipe, tmp_path / "broken", minutes=None).run(resume=True)
+    for name in ("last.pt", "best.pt"):
+        whole = load_checkpoint(tmp_path / "whole" / name, "defects")
+        again = load_checkpoint(tmp_path / "broken" / name, "defects")
+        if name == "last.pt":
+            whole, again = without_clock(whole), without_clock(again)
+        assert_same(whole, again)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "broken")
+
+
+def one_backward(recipe, tmp_path, keep=1.0):
+    run = Run(ImageTask(keep=keep), recipe, tmp_path, minutes=None)
+    run.task.module.train()
+    loss = run._backward(0, 0.0)["loss"]
+    return loss, {n: p.grad.clone() for n, p in run.task.module.named_parameters()}
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.5])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_activations_computed_anew_give_the_same_gradients(tmp_path, keep, precision, monkeypatch):
+    recipe = replace(RECIPE, precision=precision)
+    loss, gradients = one_backward(recipe, tmp_path, keep)
+    blocks = []
+    forward = Block.forward
+    monkeypatch.setattr(Block, "forward", lambda self, *a: blocks.append(self) or forward(self, *a))
+    again, other = one_backward(replace(recipe, activation_checkpointing=True), tmp_path, keep)
+    assert len(blocks) == 2 * 2 * 2  # two passes of two blocks, each block twice
+    assert again == loss
+    assert_same(other, gradients)
+
+
+def test_accumulated_batches_make_the_mean_gradient(tmp_path):
+    class Plain(LineTask):
+        def loss(self, step, done):
+            x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
+            return (self.module.network[0](x) - 1).pow(2).mean(), {"number": float(step)}
+
+    run = Run(Plain(), replace(RECIPE, accumulate=3, clip=1e9), tmp_path, minutes=None)
+    run.at.step = 2
+    expected = torch.zeros(8, 4)
+    for number in (6, 7, 8):
+        run.task.module.zero_grad()
+        run.task.loss(number, 0.0)[0].backward()
+        expected += run.task.module.network[0].weight.grad / 3
+    figures, images = run._step()
+    torch.testing.assert_close(run.task.module.network[0].weight.grad, expected)
+    assert figures["number"] == pytest.approx(7.0) and images == 3 * 16
+
+
+def test_epochs_count_samples(tmp_path):
+    recipe = replace(RECIPE, epochs=5, accumulate=4)  # 30 batches of 6 an epoch
+    assert Run(LineTask(), recipe, tmp_path, minutes=None).steps == 8
+
+
+def test_patience_ends_the_run(tmp_path, capsys):
+    recipe = replace(RECIPE, steps=40, validate_every=0.05, patience=3)
+    scores = [0.1, 0.5, 0.4, 0.6, 0.6, 0.5, 0.2, 0.9]
+    Run(LineTask(scores=scores), recipe, tmp_path, minutes=None).run(resume=False)
+    last = load_checkpoint(tmp_path / "last.pt", "")
+    assert last["step"] == 14 and last["position"]["best_step"] == 8
+    assert "stopped early: 3 validations without gain" in capsys.readouterr().out
+    before = without_clock(last)
+    Run(LineTask(), recipe, tmp_path, minutes=None).run(resume=True)  # it is over already
+    assert_same(before, without_clock(load_checkpoint(tmp_path / "last.pt", "")))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(tmp_path, value, where):
+    class Broken(LineTask):
+        def loss(self, step, done):
+            loss, figures = super().loss(step, done)
+            if step == 5 and where == "loss":
+                loss = loss * value
+            if step == 5 and where == "gradient":
+                loss.register_hook(lambda gradient: gradient * value)
+            self.batch = {"images": torch.full((2, 3), float(step)), "labels": torch.tensor([1])}
+            return loss, figures
+
+    recipe = replace(RECIPE, save_minutes=0.0)
+    with pytest.raises(
+        TrainingError, match=rf"defects: the {where} of step 5 .*nan_step_5"
+    ) as info:
+        Run(Broken(), recipe, tmp_path, minutes=None).run(resume=False)
+    assert "seed 3" in str(info.value) and "done 0.4" in str(info.value)
+    kept = torch.load(tmp_path / "nan_step_5.pt", weights_only=True)
+    assert kept["batch"]["images"].unique().tolist() == [5.0]
+    assert kept["batch"]["labels"].tolist() == [1] and kept["recipe"]["seed"] == 3
+    last = load_checkpoint(tmp_path / "last.pt", "")
+    assert last["step"] == 5
+    assert all(bool(weight.isfinite().all()) for weight in last["model"].values())
+
+
+def test_without_tensorboard_there_is_no_folder_of_it(tmp_path):
+    Run(LineTask(), replace(RECIPE, tensorboard=False), tmp_path, minutes=None).run(resume=False)
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_a_run_goes_on_in_the_precision_it_began_in(tmp_path):
+    Run(LineTask(), RECIPE, tmp_path, minutes=None).run(resume=False)
+    with pytest.raises(CheckpointError, match="precision=fp32"):
+        Run(LineTask(), replace(RECIPE, precision="bf16"), tmp_path, minutes=None).run(resume=True)
+
+
+def test_a_run_says_what_it_is_about_to_do(tmp_path, capsys):
+    task = LineTask()
+    task.module.network[0].requires_grad_(False)
+    Run(task, RECIPE, tmp_path, minutes=7).run(resume=False)
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.startswith("defects: cpu, fp32, 1 process; ")
+    assert "(18.37%)" in said and "12 steps, 2.0 epochs, at most 7 min" in said
 
 
 def test_another_seed_is_another_run(tmp_path):

@@ -52,9 +52,9 @@ def weights(path):
 
 
 @pytest.mark.parametrize("keep", [1.0, 0.5])
-@pytest.mark.parametrize("bf16", [False, True])
-def test_identification_trains_and_its_network_can_be_built(picks, tmp_path, keep, bf16):
-    recipe = {**PICKS, "keep_patches": keep, "bf16": bf16, "label_weight": 0.5}
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_identification_trains_and_its_network_can_be_built(picks, tmp_path, keep, precision):
+    recipe = {**PICKS, "keep_patches": keep, "precision": precision, "label_weight": 0.5}
     best = train("identification", recipe, picks, tmp_path)
     content = load_checkpoint(best, "identification")
     network = build_identification(content["recipe"]["model"])
@@ -64,7 +64,7 @@ def test_identification_trains_and_its_network_can_be_built(picks, tmp_path, kee
 
 
 def test_logits_keep_full_precision_under_bfloat16(picks, tmp_path):
-    train("identification", {**PICKS, "bf16": True}, picks, tmp_path)
+    train("identification", {**PICKS, "precision": "bf16"}, picks, tmp_path)
     rows = (line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines())
     losses = torch.tensor([float(row[3]) for row in rows if row[2] in ("single", "fused")])
     assert len(losses) == 8
