@@ -13,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from robollm_core.data.rle import check_runs, decode_runs
-from robollm_core.errors import DatasetError
+from robollm_core.errors import DatasetError, ImageError
 from robollm_core.images import read_image
 from robollm_core.types import BoolArray, UInt8Array
 
@@ -26,6 +27,8 @@ CLASS_NAME = "object"
 """ARMBench's class of the things to pick; its other class is the tote itself."""
 
 MAX_SIDE = 20_000
+SLACK_PX = 2.0
+"""How far a polygon may reach out of its image; tools for labelling round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +79,20 @@ class ToteImage:
         """The (H, W, 3) uint8 RGB pixels.
 
         Raises:
-            DatasetError: If the file has another size than declared.
-            ImageError: If it cannot be decoded.
+            DatasetError: If the file cannot be decoded, or has another size than
+                declared.
         """
-        pixels = read_image(self.path)
+        try:
+            pixels = read_image(self.path)
+        except ImageError as error:
+            raise DatasetError(
+                f"{error} Copy {self.path.name} from its source again, or take the image and "
+                "its annotations out of the COCO file."
+            ) from error
         if pixels.shape[:2] != (self.height, self.width):
             raise DatasetError(
                 f"{self.path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, its annotations say "
-                f"{self.width}x{self.height}."
+                f"{self.width}x{self.height}. Use the image that was annotated."
             )
         return pixels
 
@@ -209,29 +218,49 @@ def _truth(
 ) -> Truth | None:
     """The instance, or None when it is of another class than the object class."""
     number = _get(entry, "category_id", int, file)
+    label = entry.get("id", "?")
     if number not in names:
-        raise DatasetError(f"{file}: an annotation has the unknown category {number}.")
+        known = ", ".join(f"{key} {name!r}" for key, name in names.items())
+        raise DatasetError(
+            f"{file}: annotation {label} has the unknown category {number}, and the file lists "
+            f"{known}. Give it one of these, or list its category."
+        )
     if names[number] != CLASS_NAME:
         return None
     try:
         counts = _counts(entry.get("segmentation"), size)
     except (ValueError, TypeError, IndexError, KeyError) as error:
-        label = entry.get("id", "?")
         raise DatasetError(f"{file}: annotation {label} has no valid mask: {error}") from error
     item = entry.get("item_id", "")
     crowd = bool(entry.get("iscrowd", 0))
     return Truth(*size, counts, names[number], item if isinstance(item, str) else "", crowd)
 
 
+def _polygon(numbers: Any, size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """The numbers x, y, x, y, ... of a polygon, kept inside the image."""
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise ValueError("a polygon needs at least three points of two numbers")
+    points = np.asarray(numbers, dtype=np.float64).reshape(-1, 2)
+    if not np.isfinite(points).all():
+        raise ValueError("a polygon has a coordinate that is not a number")
+    height, width = size
+    inside = np.clip(points, 0.0, (width, height))
+    beyond = float(np.abs(points - inside).max())
+    if beyond > SLACK_PX:
+        raise ValueError(
+            f"a polygon reaches {beyond:.1f} pixels out of its image of {width}x{height}; scale it "
+            "with the image or clip it to the image"
+        )
+    return inside.ravel()
+
+
 def _counts(segmentation: Any, size: tuple[int, int]) -> bytes:
     """Compressed run lengths of any of COCO's three forms of a mask."""
     height, width = size
     if isinstance(segmentation, list):
-        if not segmentation or any(len(polygon) < 6 for polygon in segmentation):
-            raise ValueError("a polygon needs at least three points")
-        points = [np.asarray(polygon, dtype=np.float64).tolist() for polygon in segmentation]
-        if not all(np.isfinite(polygon).all() for polygon in points):
-            raise ValueError("a polygon has a coordinate that is not a number")
+        points = [_polygon(polygon, size).tolist() for polygon in segmentation]
+        if not points:
+            raise ValueError("it has no polygon")
         merged = coco_mask.merge(coco_mask.frPyObjects(points, height, width))
         return bytes(merged["counts"])
     if not isinstance(segmentation, dict) or list(segmentation["size"]) != [height, width]:

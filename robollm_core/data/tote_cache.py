@@ -32,14 +32,22 @@ class ToteCache:
         images: (N, H, W, 3) uint8 RGB, letterboxed.
         labels: (N, H, W) uint8; 0 background, i + 1 the i-th instance of its
             image. Where instances overlap the smaller one is on top.
+        inner_hw: (N, 2) int64, height and width of the photo inside the
+            letterbox, pixels; the rest is padding.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
+    inner_hw: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.images)
+
+    def photo(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+        """One (h, w, 3) image and its (h, w) label map without the padding."""
+        height, width = self.inner_hw[index]
+        return self.images[index, :height, :width], self.labels[index, :height, :width]
 
 
 def open_cache(
@@ -57,7 +65,8 @@ def open_cache(
         Read-only arrays, in the order of `totes`.
 
     Raises:
-        DatasetError: If there are no images, or one holds too many instances.
+        DatasetError: If there are no images, one is broken, or one holds too
+            many instances.
         OutputError: If the cache cannot be written; nothing half-built stays.
     """
     if not totes:
@@ -74,9 +83,11 @@ def open_cache(
             raise OutputError(f"cannot write the cache {final}: {error}") from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    return ToteCache(
-        np.load(final / "images.npy", mmap_mode="r"), np.load(final / "labels.npy", mmap_mode="r")
+    inner = [Letterbox((tote.height, tote.width), input_hw).inner_hw for tote in totes]
+    images, labels = (
+        np.load(final / f"{name}.npy", mmap_mode="r") for name in ("images", "labels")
     )
+    return ToteCache(images, labels, np.array(inner, np.int64))
 
 
 def _fingerprint(totes: Sequence[ToteImage], input_hw: tuple[int, int]) -> str:

@@ -86,7 +86,9 @@ class DetectorDesign:
             ConfigError: If a side of the input is not a multiple of 32.
         """
         if any(side <= 0 or side % 32 for side in self.input_hw):
-            raise ConfigError(f"the segmentation input must be multiples of 32: {self.input_hw}.")
+            raise ConfigError(
+                f"input_height and input_width must be multiples of 32, got {self.input_hw}."
+            )
 
 
 def design_from(recipe: Mapping[str, Any]) -> DetectorDesign:

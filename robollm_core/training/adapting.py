@@ -24,6 +24,8 @@ from robollm_core.errors import CheckpointError, ConfigError
 from robollm_core.training.recipe import AdapterRecipe
 
 KINDS = ("multiway", "lora")
+CHOICES = ("head", *KINDS)
+"""What a recipe may ask for; with "head" there is nothing to carry besides the heads."""
 TARGETS = re.compile(r"blocks\.\d+\.(attention\.(qkv|out)|ffn\.(fc1|fc2))")
 """The linear layers LoRA stands beside, by their names in the encoder."""
 
@@ -76,14 +78,14 @@ def adapt(encoder: Encoder, recipe: AdapterRecipe) -> None:
     """
     if recipe.adapter == "":
         return
-    if recipe.adapter not in KINDS:
+    if recipe.adapter not in CHOICES:
         raise ConfigError(
-            f'adapter must be "" or one of {", ".join(KINDS)}, got {recipe.adapter!r}.'
+            f'adapter must be "" or one of {", ".join(CHOICES)}, got {recipe.adapter!r}.'
         )
     encoder.requires_grad_(False)
     if recipe.adapter == "multiway":
         attach(encoder, recipe.adapter_shape())
-    else:
+    elif recipe.adapter == "lora":
         attach_lora(encoder, recipe.adapter_rank, recipe.adapter_alpha)
 
 

@@ -148,8 +148,9 @@ class IdentificationTask:
         """
         self.recipe = recipe
         self.sampler = recipe.batch_sampler()
+        whole = read_identification(data, "train")
         self.labels: TrainingLabels = training_labels(
-            read_identification(data, "train"),
+            whole,
             share=recipe.train_share,
             noise=recipe.label_noise,
             kind=recipe.label_noise_kind,
@@ -159,17 +160,19 @@ class IdentificationTask:
         count = len(self.table.items)
         torch.manual_seed(recipe.seed)
         self.objective = build_objective(recipe.objective, count, recipe.embedding, recipe.tau)
-        self.crops = cached_crops(
-            self.table.pictures, recipe.cache_spec(), out / "cache" / "train.npy"
-        )
-        self.judge = RetrievalJudge(
-            read_identification(data, "val"), recipe.crop_spec(), out / "cache", recipe.val_picks
-        )
         torch.manual_seed(recipe.seed)
         self.network = build_identification(recipe.settings())
         encoder = self.network.encoder
         self.origin = warm_start(self.network, encoder, self.stage, recipe.init)
         adapt(encoder, recipe)
+        # one cache of the whole split serves any share and any labels
+        pictures = build_table(whole).pictures
+        row = {picture: number for number, picture in enumerate(pictures)}
+        self.rows = np.array([row[picture] for picture in self.table.pictures])
+        self.crops = cached_crops(pictures, recipe.cache_spec(), out / "cache" / "train.npy")
+        self.judge = RetrievalJudge(
+            read_identification(data, "val"), recipe.crop_spec(), out / "cache", recipe.val_picks
+        )
         self.module = Trainee(self.network)
         self.module.add_module("objective", self.objective)
         self.blocks = encoder.shape.depth
@@ -207,8 +210,8 @@ class IdentificationTask:
             return
         self.network.eval()
         size, parts = (self.recipe.image_px, self.recipe.image_px), []
-        for start in range(0, len(self.crops), _CHUNK):
-            crops = self.crops[start : start + _CHUNK]
+        for start in range(0, len(self.rows), _CHUNK):
+            crops = self.crops[self.rows[start : start + _CHUNK]]
             pixels = np.stack([cv2.resize(c, size, interpolation=cv2.INTER_AREA) for c in crops])
             images = torch.from_numpy(pixels).to(self.network.log_scale.device)
             parts.append(self.network(images)[0].float().cpu().numpy())
@@ -237,7 +240,7 @@ class IdentificationTask:
     def _augmented(self, job: tuple[int, Strength, Disguise], seed: int) -> UInt8Array:
         index, strength, disguise = job
         return augment(
-            self.crops[index],
+            self.crops[self.rows[index]],
             self.recipe.image_px,
             strength.scaled(self.recipe.strength),
             np.random.default_rng(seed),

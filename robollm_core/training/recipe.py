@@ -86,8 +86,8 @@ class AdapterRecipe:
     """How a run of any stage adapts a frozen encoder.
 
     Attributes:
-        adapter: "multiway" or "lora" trains adapters and heads on a frozen encoder;
-            "" trains everything.
+        adapter: "multiway" or "lora" trains adapters and heads on a frozen encoder,
+            "head" the heads alone; "" trains everything.
         adapter_width: bottleneck of MultiWay-Adapter's New Knowledge Extractor.
         adapter_enhancer: bottleneck of its Alignment Enhancer, 0 for none.
         adapter_rank: rank of LoRA.
@@ -236,6 +236,18 @@ def load_recipe(path: Path, assignments: tuple[str, ...] = ()) -> dict[str, Any]
         raise ConfigError(f"cannot read the recipe {path}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"the recipe {path} must be a mapping, got {type(values).__name__}.")
+    for text in assignments:
+        _assign(values, text)
+    return values
+
+
+def read_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """What `--set key=value` texts say, on their own.
+
+    Raises:
+        ConfigError: If one cannot be read.
+    """
+    values: dict[str, Any] = {}
     for text in assignments:
         _assign(values, text)
     return values

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.data.armbench_segmentation import ToteImage, read_split
-from robollm_core.data.tote_batches import ToteSample, draw_batch, plain_sample
+from robollm_core.data.tote_batches import ToteSample, Views, draw_batch, plain_sample
 from robollm_core.data.tote_cache import open_cache
 from robollm_core.errors import ConfigError
 from robollm_core.evaluation.precision import IOUS, Found, Judged, average_precision, match
@@ -37,8 +37,8 @@ from robollm_core.training.warm import warm_start
 
 
 @dataclass(frozen=True)
-class SegmentationRecipe(LoopRecipe, AdapterRecipe, DetectorDesign):
-    """What a run of this stage needs: the loop, the detector, and this.
+class SegmentationRecipe(LoopRecipe, AdapterRecipe, DetectorDesign, Views):
+    """What a run of this stage needs: the loop, the detector, the views, and this.
 
     Attributes:
         batch: images a step.
@@ -50,7 +50,7 @@ class SegmentationRecipe(LoopRecipe, AdapterRecipe, DetectorDesign):
             or a whole detector's; "" for a random start.
         subset: ARMBench subset to train and select on.
         train_images: at most this many training images, 0 for all.
-        val_images: at most this many val images are judged in a validation.
+        val_images: at most this many val images are judged in a validation, at least 1.
     """
 
     batch: int = 4
@@ -65,18 +65,31 @@ class SegmentationRecipe(LoopRecipe, AdapterRecipe, DetectorDesign):
     val_images: int = 64
 
     def __post_init__(self) -> None:
-        """Refuse sizes the strides do not divide.
+        """Refuse what no run can have.
 
         Raises:
-            ConfigError: If a side is not a multiple of 32, or a batch is empty.
+            ConfigError: If a side is not a multiple of 32, or a value is out of range.
         """
-        super().__post_init__()
+        for part in (LoopRecipe, DetectorDesign, Views):  # super() would reach the first alone
+            part.__post_init__(self)
         sides = (self.train_height, self.train_width)
-        if self.batch < 1 or any(side <= 0 or side % 32 for side in sides):
-            raise ConfigError(
-                f"batch must be at least 1 and train sides multiples of 32, got {self.batch} "
-                f"and {sides}."
-            )
+        if any(side <= 0 or side % 32 for side in sides):
+            raise ConfigError(f"train_height and train_width must be multiples of 32, got {sides}.")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                limits = f"in [{low}, {high}]" if high < math.inf else f"at least {low}"
+                raise ConfigError(f"{name} must be {limits}, got {value}.")
+
+
+_RANGES = {
+    "batch": (1, math.inf),
+    "full_from": (0, 1),
+    "cascade_from": (0, 1),
+    "dense_weight": (0, math.inf),
+    "train_images": (0, math.inf),
+    "val_images": (1, math.inf),
+}
 
 
 class Supervised(nn.Module):
@@ -130,8 +143,9 @@ class SegmentationTask:
         recipe = self.recipe
         small = (recipe.train_height, recipe.train_width)
         size = recipe.input_hw if done >= recipe.full_from else small
-        samples = draw_batch(self.train, recipe.batch, size, (recipe.seed, step))
-        samples = samples[shard(len(samples))]
+        own = shard(recipe.batch)
+        seed = (recipe.seed, step)
+        samples = draw_batch(self.train, recipe.batch, size, seed, recipe, own)
         device = next(self.network.parameters()).device
         images = to_images([sample.image for sample in samples], device)
         self.batch = {

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from robollm_core.data.armbench_segmentation import read_coco, read_split, subsets
 from robollm_core.data.rle import decode_runs
-from robollm_core.errors import DatasetError, ImageError
+from robollm_core.errors import DatasetError
 
 MASK = np.zeros((12, 16), bool)
 MASK[3:9, 4:11] = True
@@ -92,6 +92,11 @@ def test_all_three_forms_of_a_mask_mean_the_same(root, tree):
         assert np.array_equal(read(root, tree)[0].truths[0].mask(), box)
 
 
+def test_a_polygon_a_rounding_beyond_the_edge_is_clipped(root, tree):
+    tree["annotations"][0]["segmentation"] = [[-1, -1, 17.5, -1, 17.5, 13, -1, 13]]
+    assert read(root, tree)[0].truths[0].mask().all()
+
+
 def test_run_lengths_equal_those_counted_by_hand():
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -119,10 +124,18 @@ def bad(path, value):
         (bad(["images", 0, "file_name"], "/etc/passwd"), "leaves its folder"),
         (bad(["images", 0, "file_name"], "c.png"), "no "),
         (bad(["annotations", 0, "image_id"], 99), "99"),
-        (bad(["annotations", 0, "category_id"], 5), "category"),
+        (bad(["annotations", 0, "category_id"], 5), "annotation 1 .* category 5.*1 'object'"),
         (bad(["annotations", 0, "segmentation"], None), "mask"),
         (bad(["annotations", 0, "segmentation"], [[1, 2, 3, 4]]), "three points"),
         (bad(["annotations", 0, "segmentation"], [[1, 2, 3, 4, float("nan"), 5]]), "mask"),
+        (bad(["annotations", 0, "segmentation"], [[1, 2, 3, 4, 5, 6, 7]]), "two numbers"),
+        (bad(["annotations", 0, "segmentation"], [1, 2, 3, 4, 5, 6]), "annotation 1"),
+        (bad(["annotations", 0, "segmentation"], []), "no polygon"),
+        (
+            bad(["annotations", 0, "segmentation"], [[100, 90, 110, 90, 110, 95]]),
+            r"annotation 1 .*94\.0 pixels out of its image of 16x12; scale it",
+        ),
+        (bad(["annotations", 0, "segmentation"], [[3, 2, 10, 2, 10, -2.5]]), "clip it"),
         (bad(["annotations", 0, "segmentation", "size"], [16, 12]), "size"),
         (bad(["annotations", 0, "segmentation", "counts"], "zz"), "mask"),
         (bad(["annotations", 0, "segmentation", "counts"], ""), "cover"),
@@ -158,6 +171,7 @@ def test_an_image_of_another_size_or_damaged_is_refused(root):
     cv2.imwrite(str(tote.path), np.zeros((10, 16, 3), np.uint8))
     with pytest.raises(DatasetError, match="16x10"):
         tote.read()
-    tote.path.write_bytes(tote.path.read_bytes()[:30])
-    with pytest.raises(ImageError):
-        tote.read()
+    for data, says in ((tote.path.read_bytes()[:30], "truncated"), (b"", "empty"), (b"x", "PNG")):
+        tote.path.write_bytes(data)
+        with pytest.raises(DatasetError, match=rf"a\.png.*{says}.*take the image and its annot"):
+            tote.read()

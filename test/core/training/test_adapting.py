@@ -245,7 +245,7 @@ def test_the_hash_of_a_backbone_looks_at_every_value_and_at_no_adapter():
 
 
 def test_an_adapter_nobody_knows_is_refused():
-    with pytest.raises(ConfigError, match="\"\" or one of multiway, lora, got 'prefix'"):
+    with pytest.raises(ConfigError, match="\"\" or one of head, multiway, lora, got 'prefix'"):
         adapt(Encoder(SHAPE), AdapterRecipe(adapter="prefix"))
     with pytest.raises(ConfigError, match="rank"):
         adapt(Encoder(SHAPE), AdapterRecipe(adapter="lora", adapter_rank=0))

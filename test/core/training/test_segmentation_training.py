@@ -3,6 +3,8 @@
 """Real steps of the real detector, small enough for seconds."""
 
 import json
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +16,9 @@ pytest.importorskip("mmdet", reason="needs mmdetection; install extra [train]")
 
 from robollm_core.errors import CheckpointError, ConfigError, DatasetError
 from robollm_core.segmentation.deploy import load_graph
+from robollm_core.training import distributed
 from robollm_core.training.checkpoint import load_checkpoint
+from robollm_core.training.recipe import build_recipe, load_recipe
 from robollm_core.training.run import train
 from robollm_core.training.segmentation import (
     SegmentationRecipe,
@@ -22,6 +26,7 @@ from robollm_core.training.segmentation import (
     dump_config,
 )
 
+RECIPES = Path(__file__).resolve().parents[3] / "config" / "recipes"
 RECIPE = {
     "seed": 3,
     "steps": 4,
@@ -179,12 +184,104 @@ def test_what_does_not_fit_is_refused(data, tmp_path):
     assert not (tmp_path / "last.pt").exists()
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"steps": 0}, "steps"),  # what the loop refuses
+        ({"input_height": 100}, "input_height"),  # what the detector refuses
+        ({"copy_paste": 2.0}, "copy_paste"),  # what the views refuse
+        ({"scale_max": 2.0}, "scale_min"),
+        ({"train_height": 0}, "train_height"),
+        ({"batch": 0}, "batch must be at least 1, got 0"),
+        ({"full_from": 1.5}, r"full_from must be in \[0, 1\], got 1.5"),
+        ({"full_from": -0.1}, "full_from"),
+        ({"cascade_from": -0.1}, "cascade_from"),
+        ({"cascade_from": float("nan")}, "cascade_from"),
+        ({"dense_weight": -1.0}, "dense_weight"),
+        ({"dense_weight": float("nan")}, "dense_weight"),
+        ({"train_images": -1}, "train_images"),
+        ({"val_images": 0}, "val_images must be at least 1, got 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(values, says):
+    with pytest.raises(ConfigError, match=says):
+        build_recipe(SegmentationRecipe, {**RECIPE, **values})
+
+
+WIDE = {"scale_min": 0.3, "scale_max": 2.0, "copy_paste": 1.0, "copy_paste_most": 3}
+
+
+def test_jitter_and_copies_reach_the_network(data, tmp_path):
+    plain = SegmentationTask(SegmentationRecipe(**RECIPE), data, tmp_path)
+    wide = SegmentationTask(SegmentationRecipe(**RECIPE, **WIDE), data, tmp_path)
+    pasted = padded = 0
+    for step in range(6):
+        for task in (plain, wide):
+            assert torch.isfinite(task.loss(step, 0.5)[0])
+        pasted += int((wide.batch["labels"] > 3).sum())  # no image has more than three
+        padded += int(((wide.batch["images"] + 1.0) * 127.5).round().eq(128).all(1).sum())
+    assert pasted > 100
+    assert padded > 100
+    assert int(plain.batch["labels"].max()) <= 3
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_see_their_own_part_of_one_batch(data, tmp_path, monkeypatch, size):
+    recipe = SegmentationRecipe(**{**RECIPE, "batch": 6}, **WIDE)
+    task = SegmentationTask(recipe, data, tmp_path)
+    task.loss(0, 0.0)
+    whole, seen = task.batch, []
+    for rank in range(size):
+        monkeypatch.setattr(distributed, "ranks", lambda rank=rank: distributed.Ranks(rank, size))
+        task.loss(0, 0.0)
+        seen.append(task.batch)
+    for name, value in whole.items():
+        assert torch.equal(torch.cat([batch[name] for batch in seen]), value)
+    monkeypatch.setattr(distributed, "ranks", lambda: distributed.Ranks(0, 4))
+    with pytest.raises(ConfigError, match="set batch=8"):
+        task.loss(0, 0.0)
+
+
+def test_a_broken_training_image_ends_the_run_before_it_starts(data, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    path = copy / "mix-object-tote" / "images" / "train2.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DatasetError, match=r"train2\.png is truncated.*Copy train2\.png"):
+        train("segmentation", RECIPE, copy, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.npy"))
+
+
+@pytest.mark.slow
+def test_base_takes_a_step_as_its_recipe_says(data, tmp_path):
+    values = load_recipe(RECIPES / "segmentation_base.yaml")
+    small = {"input_height": 256, "input_width": 256, "train_height": 256, "train_width": 256}
+    small |= {"batch": 1, "device": "cpu", "train_proposals": 100, "train_rois": 64}
+    recipe = build_recipe(SegmentationRecipe, {**values, **small, "copy_paste": 1.0})
+    task = SegmentationTask(recipe, data, tmp_path)
+    encoder = task.network.backbone.encoder
+    encoder.recomputes = recipe.activation_checkpointing
+    assert encoder.shape.depth == 12
+    windows = [block.attention.window for block in encoder.blocks]
+    assert [index for index, window in enumerate(windows) if not window] == [2, 5, 8, 11]
+    assert {window for window in windows if window} == {14}
+
+    task.module.train()
+    torch.manual_seed(0)
+    loss, figures = task.loss(0, 0.0)
+    loss.backward()
+    assert {"foreground", "rpn_cls", "s0.cls", "s2.bbox"} <= set(figures)
+    assert torch.isfinite(loss)
+    for name, parameter in task.network.named_parameters():
+        if "bbox" not in name and "mask" not in name:  # nothing to find, nothing to learn
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+    before = encoder.blocks[0].ffn.fc1.weight.detach().clone()
+    torch.optim.AdamW(task.module.parameters(), lr=1e-4).step()
+    assert not torch.equal(encoder.blocks[0].ffn.fc1.weight, before)
+
+
 def test_the_config_of_the_shipped_recipe_can_be_dumped(tmp_path):
-    from pathlib import Path
-
-    from robollm_core.training.recipe import load_recipe
-
-    root = Path(__file__).resolve().parents[3]
-    recipe = load_recipe(root / "config" / "recipes" / "segmentation_tiny.yaml")
+    recipe = load_recipe(RECIPES / "segmentation_tiny.yaml")
     dump_config(recipe, tmp_path / "tiny.py")
     assert "CascadeRCNN" in (tmp_path / "tiny.py").read_text()
