@@ -47,6 +47,7 @@ EXTRAS = {
         "onnx>=1.17",
         "onnxscript>=0.5",
         "peft>=0.14",  # LoRA, the peer of the adapters
+        "pillow>=10.0",
         "psutil>=5.9",
         "safetensors>=0.5",
         "scikit-image>=0.22",

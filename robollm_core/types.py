@@ -131,8 +131,9 @@ class Identification:
     """Which product an instance is.
 
     Attributes:
-        candidates: (item_id, similarity in [-1, 1]), best first, at most
-            `identification.top_k`, each item once; empty without a manifest.
+        candidates: (item_id, similarity), best first, at most `identification.top_k`,
+            each item once; empty without a manifest. The similarity is a cosine,
+            or a dot product without bounds of a network in released scoring.
         item_id: the accepted answer; "" is an honest "none of these".
     """
 

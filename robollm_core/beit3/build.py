@@ -9,6 +9,8 @@ does on a plain backbone; weights do not change between the two.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from robollm_core.beit3.adapters import attach_asked
 from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.errors import ConfigError
@@ -116,6 +118,20 @@ def encoder_from(settings: Mapping[str, Any], *, known: Sequence[str] = ()) -> E
     encoder = build(str(settings["size"]), settings["img_size"], drop_path=float(drop_path))
     attach_asked(encoder, settings)
     return encoder
+
+
+def size_of(depth: int, width: int, ffn: int) -> str:
+    """The name of the size with these dimensions, "" if no size has them.
+
+    Args:
+        depth: number of blocks.
+        width: channels of a token.
+        ffn: inner width of the feed-forward networks.
+    """
+    with torch.device("meta"):  # shapes alone, no memory
+        shapes = {name: make(224).shape for name, make in SIZES.items()}
+    wanted = (depth, width, ffn)
+    return next((n for n, s in shapes.items() if (s.depth, s.width, s.ffn) == wanted), "")
 
 
 def _pair(img_size: ImageSize) -> tuple[int, int]:

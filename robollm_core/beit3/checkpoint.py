@@ -1,14 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Read weights: our own checkpoints and the BEiT-3 layouts of unilm and torchscale.
+"""Read weights, our own and those of others, and fill networks with them."""
 
-Files are distrusted: nothing but tensors and plain data is unpickled.
-"""
-
-import argparse
-import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,36 +10,20 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from robollm_core.beit3.containers import (
+    FORMAT,
+    SAFETENSORS,
+    file_digest,
+    read_safetensors,
+    read_sidecar,
+    read_torch,
+)
 from robollm_core.beit3.encoder import Encoder, resize_positions
+from robollm_core.beit3.layouts import PREFIX
+from robollm_core.beit3.translate import translate
 from robollm_core.errors import CheckpointError, ConfigError
 
-FORMAT = 1
-PREFIX = "encoder."
-
 Network = TypeVar("Network", bound=nn.Module)
-
-# a torchscale block's parts and ours; query, key and value are joined apart
-_PARTS = {
-    "self_attn.q_proj": "attention.query",
-    "self_attn.k_proj": "attention.key",
-    "self_attn.v_proj": "attention.value",
-    "self_attn.out_proj": "attention.out",
-    "self_attn.inner_attn_ln": "attention.inner_norm",
-    "self_attn_layer_norm": "attention_norm",
-    "final_layer_norm": "ffn_norm",
-    "ffn.fc1": "ffn.fc1",
-    "ffn.fc2": "ffn.fc2",
-    "ffn.ffn_layernorm": "ffn.inner_norm",
-}
-_OUTSIDE = {
-    "vision_embed.cls_token": "cls_token",
-    "vision_embed.proj.weight": "patch_embed.weight",
-    "vision_embed.proj.bias": "patch_embed.bias",
-    "encoder.embed_positions.weight": "positions",
-    "encoder.layer_norm.weight": "norm.weight",
-    "encoder.layer_norm.bias": "norm.bias",
-}
-_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +33,7 @@ class Checkpoint:
     Attributes:
         tensors: name to tensor; the encoder's names begin with "encoder.".
         meta: the other entries of one of our checkpoints ("stage", "recipe",
-            "step", ...); empty for foreign files.
+            "step", ...), or what is known of the layout of a foreign file.
         file: file name.
         sha256: hex digest of the file.
     """
@@ -67,106 +45,69 @@ class Checkpoint:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The recipe the network was built and trained from; empty for foreign files."""
+        """How the network is built and was trained; of foreign files "model" and "crop"."""
         return dict(self.meta.get("recipe") or {})
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of ours, of unilm or of torchscale.
+    """Read a checkpoint of ours, or the BEiT-3 weights of others.
 
     Args:
-        path: a file `torch.save` wrote: our dict with "format" and "model", a
-            dict with "model" or "module", or a bare state dict.
+        path: `x.safetensors` of `robollm convert` beside its sidecar, or a file
+            `torch.save` wrote: our dict with "format" and "model", or one of the
+            layouts of `beit3.layouts`.
 
     Returns:
-        The weights in our names; language experts are dropped.
+        The weights in our names; of others what images need, and as "meta" what
+        `robollm convert` would write.
 
     Raises:
         CheckpointError: If the file is missing, holds more than tensors and
-            plain data, or has no layout known here.
+            plain data, differs from its sidecar or has no layout known here.
     """
-    content = _load(path)
-    own = "format" in content
-    if own and content["format"] != FORMAT:
+    if path.suffix == SAFETENSORS:
+        return _read_converted(path)
+    tensors, others = read_torch(path)
+    digest = file_digest(path)
+    if "format" in others:
+        check_format(others, path)
+        if "patch_embed.weight" in tensors:  # an encoder alone
+            tensors = {PREFIX + name: tensor for name, tensor in tensors.items()}
+        return Checkpoint(tensors, others, path.name, digest)
+    if is_own(tensors):
+        return Checkpoint(tensors, {}, path.name, digest)
+    foreign = translate(tensors, str(path))
+    return Checkpoint(foreign.tensors, foreign.meta(), path.name, digest)
+
+
+def check_format(others: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint of ours in another format.
+
+    Raises:
+        CheckpointError: If it is of another version.
+    """
+    if others["format"] != FORMAT:
         raise CheckpointError(
-            f"{path} has checkpoint format {content['format']!r}, this version reads {FORMAT}. "
+            f"{path} has checkpoint format {others['format']!r}, this version reads {FORMAT}. "
             "Train it again, or read it with the version that wrote it."
         )
-    tensors = _tensors(content, path)
-    meta = {key: value for key, value in content.items() if key != "model"} if own else {}
-    if not own and any("vision_embed." in name for name in tensors):
-        tensors = _from_torchscale(tensors, path)
-    elif "patch_embed.weight" in tensors:  # an encoder alone
-        tensors = {PREFIX + name: tensor for name, tensor in tensors.items()}
-    return Checkpoint(tensors, meta, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        # unilm stores its command line as an argparse.Namespace, which is plain data
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}.") from error
-    except Exception as error:  # torch raises many kinds for a damaged or hostile file
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
+def _read_converted(path: Path) -> Checkpoint:
+    tree = read_sidecar(path)
+    tensors, digest = read_safetensors(path)
+    if digest != tree["sha256"]:
         raise CheckpointError(
-            f"{path} is no checkpoint that can be read safely ({type(error).__name__}: {reason}). "
-            "Expected a torch.save file holding only tensors and plain data."
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict.")
-    return content
+            f"{path} was changed or damaged: its sidecar says sha256 {tree['sha256'][:16]}..., the "
+            f"file has {digest[:16]}... Copy both files again, or convert the source again."
+        )
+    meta = {key: value for key, value in tree.items() if key not in ("format", "sha256")}
+    return Checkpoint(tensors, meta, path.name, digest)
 
 
-def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    inner = next((content[key] for key in ("model", "module") if key in content), content)
-    if not isinstance(inner, Mapping) or not inner:
-        raise CheckpointError(f"{path}: the model must be a dict of tensors and not empty.")
-    for name, tensor in inner.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise CheckpointError(
-                f"{path}: entry {name!r} of the model is a {type(tensor).__name__}, "
-                "expected a tensor under a name."
-            )
-    return dict(inner)
-
-
-def _from_torchscale(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Vision expert A in our names, query, key and value joined, heads kept."""
-    renamed = dict(_rename(tensors))
-    for name in [name for name in renamed if ".attention.query." in name]:
-        names = [name.replace("query", part) for part in ("query", "key", "value")]
-        missing = [part for part in names if part not in renamed]
-        if missing:
-            raise CheckpointError(f"{path} lacks {', '.join(missing)}; the file is incomplete.")
-        joined = torch.cat([renamed.pop(part) for part in names])
-        renamed[name.replace("query", "qkv")] = joined
-    if PREFIX + "positions" in renamed:
-        rows = renamed[PREFIX + "positions"]
-        if rows.dim() != 2 or rows.shape[0] < 4:
-            raise CheckpointError(
-                f"{path}: vision positions must be (3 + patches, width), got {tuple(rows.shape)}."
-            )
-        # rows 0 and 1 are fairseq's padding offset, row 2 is CLS
-        renamed[PREFIX + "positions"] = rows[2:].unsqueeze(0)
-    return renamed
-
-
-def _rename(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for full, tensor in tensors.items():
-        name = full.removeprefix("beit3.")
-        if ".B." in name or name.startswith(("text_embed.", "vision_embed.mask_token")):
-            continue
-        name = name.replace(".A.", ".")
-        match = _LAYER.fullmatch(name)
-        if name in _OUTSIDE:
-            yield PREFIX + _OUTSIDE[name], tensor
-        elif match and match[2] in _PARTS:
-            yield f"{PREFIX}blocks.{match[1]}.{_PARTS[match[2]]}.{match[3]}", tensor
-        elif not name.startswith("encoder."):
-            yield name, tensor  # fc_norm, head: kept for a network that has them
-        # other encoder entries (mask tokens, version buffers) carry no vision weights
+def is_own(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a bare state dict has the names of a network of ours."""
+    return any(PREFIX + "blocks." in name for name in tensors)
 
 
 def model_settings(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -208,7 +149,9 @@ def load_encoder(encoder: Encoder, checkpoint: Checkpoint) -> None:
 
     Args:
         encoder: the network to fill.
-        checkpoint: what `read_checkpoint` returned; heads in it are ignored.
+        checkpoint: what `read_checkpoint` returned; heads in it are ignored. The
+            final norm of one that says "final_norm": false starts as in training
+            from scratch.
 
     Raises:
         CheckpointError: If a weight is missing, unknown or of another shape;
@@ -224,7 +167,14 @@ def load_encoder(encoder: Encoder, checkpoint: Checkpoint) -> None:
             f"{checkpoint.file or 'the checkpoint'} has no weights under {PREFIX!r}. Give the "
             "best.pt of a training run, or BEiT-3 weights."
         )
+    if checkpoint.meta.get("final_norm") is False:
+        own |= fresh_norm(encoder.width)
     _fill(encoder, _fit_positions(own, "positions", encoder), checkpoint.file)
+
+
+def fresh_norm(width: int) -> dict[str, Tensor]:
+    """The final norm of an encoder whose file has none, as a classifier's has not."""
+    return {"norm.weight": torch.ones(width), "norm.bias": torch.zeros(width)}
 
 
 def load_model(model: nn.Module, checkpoint: Checkpoint) -> None:
@@ -254,6 +204,21 @@ def _fit_positions(tensors: dict[str, Tensor], name: str, encoder: Encoder) -> d
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
+    check_fit(module, tensors, file)
+    module.load_state_dict(dict(tensors))
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
+    """See that weights are those of a network, each there, of its shape and finite.
+
+    Args:
+        module: the network; may be on the device "meta".
+        tensors: the weights under its names.
+        file: where they come from, for the message.
+
+    Raises:
+        CheckpointError: If a weight is missing, unknown, of another shape or not finite.
+    """
     wanted = module.state_dict()
     missing = sorted(wanted.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - wanted.keys())
@@ -270,7 +235,6 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
             f"{file or 'the checkpoint'} does not fit {type(module).__name__}: {text}. "
             "Build the network from the recipe the weights were trained with."
         )
-    module.load_state_dict(dict(tensors))
 
 
 def _short(names: list[str]) -> str:

@@ -58,8 +58,10 @@ def run(args: argparse.Namespace) -> int:
     if args.stage == REAL:
         return _run_real(args, config)
     room = importlib.import_module(f"robollm_core.evaluation.{args.stage}")
-    figures = room.evaluate(args.artifact, args.data, args.split, config)
-    path, sidecar = load_artifact(args.artifact)
+    # what lies here comes before what the package ships, as with `init` of a recipe
+    artifact = args.artifact.resolve() if args.artifact.exists() else args.artifact
+    figures = room.evaluate(artifact, args.data, args.split, config)
+    path, sidecar = load_artifact(artifact)
     section = {
         **figures,
         "provenance": {

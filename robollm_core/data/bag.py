@@ -31,6 +31,7 @@ from robollm_core.types import Frame
 IMAGE_TYPES = (rostypes.IMAGE, rostypes.COMPRESSED)
 MANIFEST_TOPIC = "container/manifest"
 TRUTH_TOPIC = "ground_truth"
+PICK_TOPIC = "pick/event"
 
 _BROKEN = (
     ReaderError, AnyReaderError, SerdeError, struct.error, OSError, EOFError, ValueError,
@@ -147,6 +148,17 @@ def read_topics(path: Path, topics: Mapping[str, str]) -> Iterator[tuple[str, in
                 )
         for topic, log_ns, message, _ in _messages(reader, chosen, path):
             yield topic, log_ns, message
+
+
+def find_topics(path: Path, ending: str, msgtype: str) -> tuple[str, ...]:
+    """Names of a bag's topics of a type that end so, in any namespace.
+
+    Raises:
+        BagError: If the bag cannot be read.
+    """
+    with _opened(path) as reader:
+        found = {c.topic for c in reader.connections if c.msgtype == msgtype}
+    return tuple(sorted(name for name in found if name.endswith(f"/{ending}")))
 
 
 class BagReader:

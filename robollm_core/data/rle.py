@@ -37,6 +37,12 @@ def encode_instance(instance: Instance, image_hw: tuple[int, int]) -> dict[str, 
     return {"size": list(image_hw), "counts": counts.decode("ascii")}
 
 
+def encode(mask: BoolArray) -> dict[str, Any]:
+    """Encode an (H, W) bool mask, with counts as text, ready for JSON; `decode` reads it back."""
+    code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": list(mask.shape), "counts": code["counts"].decode("ascii")}
+
+
 def decode(tree: Mapping[str, Any]) -> BoolArray:
     """Decode a mask from outside.
 

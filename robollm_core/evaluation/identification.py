@@ -32,7 +32,15 @@ from robollm_core.evaluation.intervals import (
 from robollm_core.identification.gallery import item_scores
 from robollm_core.runtime.artifact import load_artifact
 from robollm_core.runtime.factory import load_engine
-from robollm_core.runtime.furniture import check_stage, crop_spec, reference_scale
+from robollm_core.runtime.furniture import (
+    RELEASED,
+    check_stage,
+    crop_spec,
+    has_output,
+    reference_output,
+    reference_scale,
+    scoring,
+)
 from robollm_core.types import Engine, Float32Array
 
 RANKS = (1, 2, 3, 5)
@@ -50,11 +58,14 @@ class Embedded:
         queries: way of asking (a view name, or "fused") to pick id to (D,).
         gallery: item id to (references, D).
         scale: inverse temperature at which an item's references are put together.
+        unit: what a score is divided by before a threshold is compared with it: 1,
+            or the width D where scores are raw dot products.
     """
 
     queries: Mapping[str, Mapping[str, Float32Array]]
     gallery: Mapping[str, Float32Array]
     scale: float = math.inf
+    unit: float = 1.0
 
 
 def evaluate(
@@ -70,7 +81,8 @@ def evaluate(
 
     Returns:
         The section of metrics.json. recall_at_K_n1 asks with PickRGB,
-        recall_at_K_n3 with the three views fused, of the same picks.
+        recall_at_K_n3 with the three views fused, of the same picks. Where no
+        pick has all views, as in a cell with one camera, PickRGB alone is asked.
 
     Raises:
         ArtifactError: If an artifact is missing or not what it should be.
@@ -80,11 +92,15 @@ def evaluate(
     embedded = embed(artifact, samples, (config or Config()).runtime)
     groups = sort_picks(samples)
     if not groups["closed"]:
-        raise DatasetError(f"no pick of {data} has all views and a known item on its manifest.")
+        raise DatasetError(f"no pick of {data} has its views and a known item on its manifest.")
     sizes = [sum(name in embedded.gallery for name in p.manifest) for p in groups["closed"]]
     section: dict[str, Any] = {
         **_headline(groups["closed"], embedded),
-        "views": {view: _recalls(groups["closed"], embedded, view) for view in VIEWS},
+        "views": {
+            view: _recalls(groups["closed"], embedded, view)
+            for view in VIEWS
+            if view in embedded.queries
+        },
         "gallery": {
             "kind": "items of the pick's manifest that have references",
             "mean": round(float(np.mean(sizes)), 2),
@@ -93,25 +109,37 @@ def evaluate(
         },
         "all_references": _whole_gallery(groups["closed"], embedded),
         "picks": {name: len(group) for name, group in groups.items()},
-        "open_set": {way: _open_set(groups, embedded, way) for way in (VIEWS[0], FUSED)},
+        "open_set": {way: _open_set(groups, embedded, way) for _, way in _ways(embedded)},
     }
     return section
+
+
+def views_of(samples: IdentificationSplit) -> tuple[str, ...]:
+    """What picks are asked by: all views, or PickRGB alone where no pick has all."""
+    whole = any(all(view in pick.views for view in VIEWS) for pick in samples.picks)
+    return VIEWS if whole else VIEWS[:1]
+
+
+def _ways(embedded: Embedded) -> list[tuple[str, str]]:
+    """The ways of asking that count, with the ending of their figures."""
+    return [(end, way) for end, way in (("n1", VIEWS[0]), ("n3", FUSED)) if way in embedded.queries]
 
 
 def sort_picks(samples: IdentificationSplit) -> dict[str, list[Pick]]:
     """Sort picks by what can be asked of them.
 
     Returns:
-        "closed": all views, item on the manifest and with references;
+        "closed": all of `views_of`, item on the manifest and with references;
         "not_on_manifest": all views, item absent from the manifest;
         "no_reference": on the manifest, but the item has no reference;
-        "lacks_views": one of the three views is missing.
+        "lacks_views": one of the views is missing.
     """
+    views = views_of(samples)
     groups: dict[str, list[Pick]] = {
         name: [] for name in ("closed", "not_on_manifest", "no_reference", "lacks_views")
     }
     for pick in samples.picks:
-        if any(view not in pick.views for view in VIEWS):
+        if any(view not in pick.views for view in views):
             groups["lacks_views"].append(pick)
         elif pick.item_id not in pick.manifest:
             groups["not_on_manifest"].append(pick)
@@ -127,43 +155,62 @@ def embed(artifact: Path, samples: IdentificationSplit, runtime: RuntimeConfig) 
 
     Raises:
         ArtifactError: If an artifact is missing or not what it should be.
+        DatasetError: If no pick has PickRGB, or the network asks with three views
+            and none has all.
     """
     path, sidecar = load_artifact(artifact)
     check_stage(sidecar, "identification")
     spec = crop_spec(sidecar)
-    fusion_path, fusion_sidecar = load_artifact(path.with_name(f"{path.stem}_fusion.onnx"))
-    check_stage(fusion_sidecar, "identification_fusion")
-    engine, fusion = load_engine(path, runtime), load_engine(fusion_path, runtime)
-    picks = [p for p in samples.picks if all(view in p.views for view in VIEWS)]
-    pictures = [p.views[view] for p in picks for view in VIEWS]
+    engine = load_engine(path, runtime)
+    # a network of single views has no features to fuse
+    fusion = _fusion_engine(path, runtime) if has_output(sidecar, "feature") else None
+    views = views_of(samples)
+    picks = [p for p in samples.picks if all(view in p.views for view in views)]
+    if not picks:
+        raise DatasetError(f"the split has no pick with {VIEWS[0]}.")
+    pictures = [p.views[view] for p in picks for view in views]
     owners = [name for name, own in samples.references.items() for _ in own]
     pictures += [picture for own in samples.references.values() for picture in own]
-    embeddings, features = _run(engine, pictures, spec)
-    count = len(picks) * len(VIEWS)
-    single = embeddings[:count].reshape(len(picks), len(VIEWS), -1)
-    fused = _fuse(fusion, features[:count].reshape(len(picks), len(VIEWS), -1))
-    queries = {
-        view: {pick.pick_id: single[i, v] for i, pick in enumerate(picks)}
-        for v, view in enumerate(VIEWS)
+    answers = _run(engine, pictures, spec)
+    count = len(picks) * len(views)
+    by_pick = {
+        name: rows[:count].reshape(len(picks), len(views), -1) for name, rows in answers.items()
     }
-    queries[FUSED] = {pick.pick_id: fused[i] for i, pick in enumerate(picks)}
+    queries: dict[str, dict[str, Float32Array]] = {}
+    if "embedding" in by_pick:
+        for v, view in enumerate(views):
+            queries[view] = {p.pick_id: by_pick["embedding"][i, v] for i, p in enumerate(picks)}
+    if fusion is not None and views == VIEWS:
+        fused = _fuse(fusion, by_pick["feature"])
+        queries[FUSED] = {pick.pick_id: fused[i] for i, pick in enumerate(picks)}
+    if not queries:
+        raise DatasetError("the network asks with three views, and no pick of the split has all.")
+    references = answers[reference_output(sidecar)][count:]
+    unit = float(references.shape[1]) if scoring(sidecar) == RELEASED else 1.0
+    return Embedded(queries, _by_item(owners, references), reference_scale(sidecar), unit)
+
+
+def _fusion_engine(path: Path, runtime: RuntimeConfig) -> Engine:
+    fusion_path, sidecar = load_artifact(path.with_name(f"{path.stem}_fusion.onnx"))
+    check_stage(sidecar, "identification_fusion")
+    return load_engine(fusion_path, runtime)
+
+
+def _by_item(owners: Sequence[str], rows: Float32Array) -> dict[str, Float32Array]:
     gallery: dict[str, list[Float32Array]] = {}
-    for name, row in zip(owners, embeddings[count:], strict=True):
+    for name, row in zip(owners, rows, strict=True):
         gallery.setdefault(name, []).append(row)
-    stacked = {name: np.stack(rows) for name, rows in gallery.items()}
-    return Embedded(queries, stacked, reference_scale(sidecar))
+    return {name: np.stack(own) for name, own in gallery.items()}
 
 
-def _run(
-    engine: Engine, pictures: Sequence[Picture], spec: Any
-) -> tuple[Float32Array, Float32Array]:
-    embeddings, features = [], []
+def _run(engine: Engine, pictures: Sequence[Picture], spec: Any) -> dict[str, Float32Array]:
+    """Every output of the network, (pictures, ...) each."""
+    parts: dict[str, list[Float32Array]] = {}
     for start in tqdm(range(0, len(pictures), _BATCH), desc="embed", mininterval=1.0):
         crops = np.stack([cut(picture, spec) for picture in pictures[start : start + _BATCH]])
-        answer = engine.run({"images": crops})
-        embeddings.append(np.asarray(answer["embedding"], np.float32))
-        features.append(np.asarray(answer["feature"], np.float32))
-    return np.concatenate(embeddings), np.concatenate(features)
+        for name, rows in engine.run({"images": crops}).items():
+            parts.setdefault(name, []).append(np.asarray(rows, np.float32))
+    return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
 def _fuse(engine: Engine, features: Float32Array) -> Float32Array:
@@ -226,7 +273,7 @@ def _recalls(picks: Sequence[Pick], embedded: Embedded, way: str) -> dict[str, F
 
 def _headline(picks: Sequence[Pick], embedded: Embedded) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
-    for suffix, way in (("n1", VIEWS[0]), ("n3", FUSED)):
+    for suffix, way in _ways(embedded):
         for name, figure in _recalls(picks, embedded, way).items():
             figures[f"{name}_{suffix}"] = figure
     return figures
@@ -235,7 +282,7 @@ def _headline(picks: Sequence[Pick], embedded: Embedded) -> dict[str, Figure]:
 def _whole_gallery(picks: Sequence[Pick], embedded: Embedded) -> dict[str, Any]:
     items = list(embedded.gallery)
     figures: dict[str, Any] = {"items": len(items)}
-    for suffix, way in (("n1", VIEWS[0]), ("n3", FUSED)):
+    for suffix, way in _ways(embedded):
         places = ranks(picks, embedded, way, items)
         figures |= {f"recall_at_{k}_{suffix}": proportion(places <= k) for k in (1, 5)}
     return figures
@@ -257,11 +304,12 @@ def _open_set(groups: Mapping[str, Sequence[Pick]], embedded: Embedded, way: str
 
 
 def _confidence(picks: Sequence[Pick], embedded: Embedded, way: str) -> Float32Array:
-    """(n, 2) float32: best similarity, and its lead over the runner-up."""
+    """(n, 2) float32: best similarity, and its lead over the runner-up, in `unit`."""
     rows = []
     for pick in picks:
         query = embedded.queries[way][pick.pick_id]
-        scores = sorted(scores_of(query, pick.manifest, embedded).values())[::-1]
+        known = scores_of(query, pick.manifest, embedded).values()
+        scores = sorted((score / embedded.unit for score in known), reverse=True)
         if scores:
             rows.append((scores[0], scores[0] - scores[1] if len(scores) > 1 else 2.0))
     return np.asarray(rows, dtype=np.float32).reshape(-1, 2)

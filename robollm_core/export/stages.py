@@ -3,7 +3,7 @@
 """What each stage exports, on what it is compared, and how strictly."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from torch import nn
 
 from robollm_core.beit3.checkpoint import Checkpoint, read_checkpoint
 from robollm_core.beit3.encoder import Encoder
+from robollm_core.beit3.layouts import NATIVE, RELEASED
 from robollm_core.config import RuntimeConfig
 from robollm_core.errors import CheckpointError, ParityError
 from robollm_core.export.onnx import OPSET, PRECISION, GraphPlan, build_graph, round_weights
@@ -26,6 +27,7 @@ from robollm_core.export.parity import (
     has_detections,
     largest_difference,
 )
+from robollm_core.identification.released import OUR_VIEWS, Released, ThreeViewNetwork
 from robollm_core.runtime.artifact import Sidecar
 from robollm_core.runtime.onnx import OnnxEngine, graph_spec
 from robollm_core.runtime.torch import TorchEngine, graph_loader
@@ -104,12 +106,51 @@ class Candidate:
     differences: Mapping[str, float]
 
 
+def networks_of(stage: str, checkpoint: Path) -> tuple[str, ...]:
+    """Which networks a checkpoint is exported as.
+
+    Args:
+        stage: "segmentation", "identification" or "defects".
+        checkpoint: the file.
+
+    Returns:
+        Keys of `PLANS`; identification has its 3-view path apart, if it has one.
+
+    Raises:
+        CheckpointError: If the file cannot be read.
+    """
+    if stage != "identification":
+        return (stage,)
+    views = read_checkpoint(checkpoint).meta.get("views", [1, len(OUR_VIEWS)])
+    return ("identification", "identification_fusion") if len(OUR_VIEWS) in views else (stage,)
+
+
+def plan_of(stage: str, module: nn.Module) -> StagePlan:
+    """How a module is exported; the outputs of a released network are its own.
+
+    Embeddings that are no unit vectors are compared as features are.
+    """
+    plan = PLANS[stage]
+    if isinstance(module, Released):
+        outputs = module.outputs
+    elif stage == "identification_fusion" and isinstance(module.model, ThreeViewNetwork):
+        outputs = plan.outputs
+    else:
+        return plan
+    return replace(
+        plan,
+        outputs=outputs,
+        graph=Limits(largest_difference, dict.fromkeys(outputs, 1e-3)),
+        rounding=Limits(direction_difference, dict.fromkeys(outputs, 1e-3)),
+    )
+
+
 def build_candidate(stage: str, checkpoint: Path, rebuild: str) -> Candidate:
     """Export the network of a checkpoint and compare it with its origin.
 
     Args:
         stage: a key of `PLANS`.
-        checkpoint: a checkpoint `robollm train` wrote.
+        checkpoint: what `robollm train` or `robollm convert` wrote.
         rebuild: the command that does this again.
 
     Raises:
@@ -127,7 +168,7 @@ def build_candidate(stage: str, checkpoint: Path, rebuild: str) -> Candidate:
     samples = _samples(stage, module, source)
     if stage == "segmentation":
         check_settled(module, samples)
-    network, differences = compare(module, samples, PLANS[stage])
+    network, differences = compare(module, samples, plan_of(stage, module))
     sidecar = Sidecar(
         stage=stage,
         spec=graph_spec(network),
@@ -219,7 +260,7 @@ def _samples(stage: str, module: nn.Module, source: Checkpoint) -> list[Tensors]
         pictures = trial_pictures(4, _input_hw(module, source), seed=0)
         return [{"images": picture[None]} for picture in pictures]
     if stage == "identification_fusion":
-        width = source.tensors["projection.weight"].shape[1]
+        width = source.tensors["encoder.norm.weight"].shape[0]
         rng = np.random.default_rng(0)
         # features leave a LayerNorm: zero mean, unit variance
         return [
@@ -244,10 +285,17 @@ def _stage_meta(stage: str, module: nn.Module, source: Checkpoint) -> dict[str, 
     spec = source.recipe.get("crop")
     if not isinstance(spec, dict):
         raise CheckpointError(f"the recipe in {source.file} must hold the crop, got {spec!r}.")
+    told = {}
+    if source.meta.get("scoring", NATIVE) == RELEASED:
+        names = ("scoring", "views", "view_order")
+        told = {name: source.meta[name] for name in names if name in source.meta}
     if stage == "defects":
-        return {"crop": spec, "labels": list(DEFECT_LABELS)}
+        return {"crop": spec, "labels": list(DEFECT_LABELS), **told}
+    if told:
+        return {"crop": spec, **told}
     log_scale = source.tensors["log_scale"].float()
-    return {"crop": spec, "scale": round(float(log_scale.exp()), 4)}
+    scale = round(float(log_scale.exp()), 4)
+    return {"crop": spec, "scale": scale, "scoring": NATIVE}
 
 
 def _input_hw(module: nn.Module, source: Checkpoint) -> tuple[int, int]:

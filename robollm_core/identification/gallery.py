@@ -29,7 +29,8 @@ class References:
 
     Attributes:
         item_ids: items that are still in the container, in manifest order.
-        embeddings: (R, D) float32, unit length, grouped by item in that order.
+        embeddings: (R, D) float32, grouped by item in that order; of unit length
+            unless the network is a released one.
         starts: (items,) int64, row of the first reference of each item.
     """
 
@@ -49,7 +50,8 @@ def item_scores(
     numerator (`training.losses.contrastive_loss`).
 
     Args:
-        similarity: (N, R) float32 cosines of N queries to R references.
+        similarity: (N, R) float32, of N queries to R references: cosines, or the
+            dot products of a released network.
         starts: (I,) int64, column of the first reference of each item, ascending.
         scale: t, the inverse temperature the network was trained with; `inf`
             takes the best reference alone.
@@ -75,17 +77,25 @@ class Gallery:
     so a photo shared by manifests, or renamed, is embedded once.
     """
 
-    def __init__(self, engine: Engine, crop: CropSpec, model_sha256: str, root: Path) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        crop: CropSpec,
+        model_sha256: str,
+        root: Path,
+        output: str = "embedding",
+    ) -> None:
         """Start empty.
 
         Args:
-            engine: input "images" (N, S, S, 3) uint8, output "embedding" (N, D)
-                float32 of unit length.
+            engine: input "images" (N, S, S, 3) uint8, output `output` (N, D) float32.
             crop: how the network sees images.
             model_sha256: names the network.
             root: folder that relative reference paths start from.
+            output: which output embeds references.
         """
         self._engine, self._crop, self._model, self._root = engine, crop, model_sha256, root
+        self._output = output
         self._embeddings: OrderedDict[tuple[str, str], Float32Array] = OrderedDict()
         self._manifests: OrderedDict[Manifest, References] = OrderedDict()
 
@@ -153,7 +163,7 @@ class Gallery:
         new = {key: i for i, key in enumerate(keys) if key not in self._embeddings}
         if new:
             crops = [_decode(owners[i], paths[i], data[i], self._crop) for i in new.values()]
-            embedded = run_batches(self._engine, np.stack(crops), "embedding")
+            embedded = run_batches(self._engine, np.stack(crops), self._output)
             self._embeddings.update(zip(new, embedded, strict=True))
         for key in keys:
             self._embeddings.move_to_end(key)

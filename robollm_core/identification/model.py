@@ -21,7 +21,8 @@ from robollm_core.beit3.checkpoint import read_checkpoint, restore
 from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.beit3.heads import build_head, head_from, last_layer
 from robollm_core.beit3.layers import NORM_EPS
-from robollm_core.errors import ConfigError, ShapeError
+from robollm_core.errors import CheckpointError, ConfigError, ShapeError
+from robollm_core.identification.released import Released, ThreeViewNetwork, build_released
 
 VIEWS = 3
 LOG_SCALE = math.log(1 / 0.07)
@@ -132,7 +133,7 @@ class IdentificationModel(nn.Module):
 class FusionGraph(nn.Module):
     """The 3-view path alone, as it is exported: features in, embedding out."""
 
-    def __init__(self, model: IdentificationModel) -> None:
+    def __init__(self, model: IdentificationModel | ThreeViewNetwork) -> None:
         """Share the weights of `model`."""
         super().__init__()
         self.model = model
@@ -159,19 +160,31 @@ def build_identification(settings: Mapping[str, Any]) -> IdentificationModel:
     return IdentificationModel(encoder, embedding, settings.get("fusion", encoder.shape.ffn), head)
 
 
-def load_graph(path: Path) -> IdentificationModel:
+def build_graph(settings: Mapping[str, Any]) -> IdentificationModel | Released:
+    """Build the network of a checkpoint, trained here or released.
+
+    Raises:
+        ConfigError: If a key is unknown or missing, or a value is out of range.
+    """
+    return build_released(settings) if "released" in settings else build_identification(settings)
+
+
+def load_graph(path: Path) -> IdentificationModel | Released:
     """The one-view network of a checkpoint file, as it is exported.
 
     Raises:
         CheckpointError: If the file cannot be read or does not fit.
     """
-    return restore(read_checkpoint(path), build_identification)
+    return restore(read_checkpoint(path), build_graph)
 
 
 def load_fusion_graph(path: Path) -> FusionGraph:
     """The 3-view path of a checkpoint file, as it is exported.
 
     Raises:
-        CheckpointError: If the file cannot be read or does not fit.
+        CheckpointError: If the file cannot be read, does not fit or has no such path.
     """
-    return FusionGraph(load_graph(path))
+    model = load_graph(path)
+    if not isinstance(model, IdentificationModel | ThreeViewNetwork):
+        raise CheckpointError(f"{path} embeds single views; it has no 3-view path.")
+    return FusionGraph(model)

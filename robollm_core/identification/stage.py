@@ -1,6 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which item of the manifest each instance is."""
+"""Which item of the manifest each instance is.
+
+Two scorings, named in the sidecar. "native": cosines of unit vectors, put together
+over the references of an item at the learned temperature. "released": raw dot
+products, an item as its best reference, as the released RoboLLM networks were
+trained and judged; such a score has no bounds, so the thresholds of the
+configuration are compared with the dot product divided by the width D of the
+embedding, which for vectors out of a LayerNorm is about their cosine.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +16,20 @@ from pathlib import Path
 import numpy as np
 
 from robollm_core.config import IdentificationConfig
+from robollm_core.errors import ArtifactError
 from robollm_core.identification.gallery import Gallery, item_scores
 from robollm_core.images import GREY, crop
 from robollm_core.runtime.artifact import Sidecar
-from robollm_core.runtime.furniture import check_stage, crop_spec, reference_scale, run_batches
+from robollm_core.runtime.furniture import (
+    RELEASED,
+    check_stage,
+    crop_spec,
+    has_output,
+    reference_output,
+    reference_scale,
+    run_batches,
+    scoring,
+)
 from robollm_core.types import Engine, Float32Array, Frame, Identification, Instance, Manifest
 
 
@@ -23,18 +41,27 @@ class Identifier:
 
         Args:
             engine: input "images" (N, S, S, 3) uint8, output "embedding" (N, D)
-                float32 of unit length.
-            sidecar: of the same artifact; meta has "crop" and perhaps "scale".
+                float32, of unit length in native scoring; perhaps "reference".
+            sidecar: of the same artifact; meta has "crop" and perhaps "scale" or
+                "scoring".
             config: thresholds and the root of the reference images.
 
         Raises:
-            ArtifactError: If the sidecar is of another stage or lacks meta.
+            ArtifactError: If the sidecar is of another stage or lacks meta, or the
+                network cannot name a thing from one view.
         """
         check_stage(sidecar, "identification")
+        if not has_output(sidecar, "embedding"):
+            raise ArtifactError(
+                "this identification network answers for three views together and never for one, "
+                "which is all a frame shows. Set identification.artifact to a one-view network; "
+                "`robollm evaluate identification` measures this one."
+            )
         self._engine, self._sidecar, self.config = engine, sidecar, config
         self._crop, self._scale = crop_spec(sidecar), reference_scale(sidecar)
-        root = Path(config.reference_root)
-        self._gallery = Gallery(engine, self._crop, sidecar.sha256, root)
+        self._raw = scoring(sidecar) == RELEASED
+        root, output = Path(config.reference_root), reference_output(sidecar)
+        self._gallery = Gallery(engine, self._crop, sidecar.sha256, root, output)
 
     @property
     def description(self) -> str:
@@ -85,14 +112,17 @@ class Identifier:
         queries = run_batches(self._engine, np.stack(crops), "embedding")
         similarity = queries @ references.embeddings.T
         scores = item_scores(similarity, references.starts, self._scale)
-        return tuple(self._answer(references.item_ids, row) for row in scores)
+        if not self._raw:  # rounding may lift the cosine of equal vectors above 1
+            scores = np.clip(scores, -1.0, 1.0)
+        unit = float(queries.shape[1]) if self._raw else 1.0
+        return tuple(self._answer(references.item_ids, row, unit) for row in scores)
 
-    def _answer(self, item_ids: Sequence[str], scores: Float32Array) -> Identification:
+    def _answer(self, item_ids: Sequence[str], scores: Float32Array, unit: float) -> Identification:
         order = np.argsort(-scores, kind="stable")
-        # rounding may lift the cosine of equal vectors above 1
-        ranked = np.clip(scores[order], -1.0, 1.0).astype(float)
+        ranked = scores[order].astype(float)
         lead = ranked[0] - ranked[1] if len(ranked) > 1 else np.inf
-        accepted = ranked[0] >= self.config.min_similarity and lead >= self.config.min_margin
+        similar = ranked[0] / unit >= self.config.min_similarity
+        accepted = similar and lead / unit >= self.config.min_margin
         candidates = tuple(
             (item_ids[index], score) for index, score in zip(order, ranked.tolist(), strict=True)
         )

@@ -36,8 +36,9 @@ class Sidecar:
         source_checkpoint: "file" and "sha256" of the checkpoint it came from.
         recipe: how that was trained.
         rebuild: the command that makes the file again.
-        meta: what the stage needs: "crop", "input_hw", "labels", "scale"; and
-            "origin", the runs whose weights the training began with.
+        meta: what the stage needs: "crop", "input_hw", "labels", "scale",
+            "scoring", "views", "view_order"; and "origin", the runs whose weights
+            the training began with.
     """
 
     stage: str
@@ -94,6 +95,19 @@ def _read_tensor(tree: Mapping[str, Any]) -> TensorSpec:
 def sidecar_path(path: Path) -> Path:
     """Where the sidecar of a network file stands."""
     return path.with_suffix(".json")
+
+
+def kept_checkpoint(path: Path, suffix: str) -> Path:
+    """Where `--keep-checkpoint` puts the checkpoint of an artifact.
+
+    Args:
+        path: the `.onnx` file.
+        suffix: of the checkpoint; a safetensors file has a sidecar of its own, so
+            its name differs from the artifact's.
+    """
+    if suffix == ".safetensors":
+        return path.with_name(f"{path.stem}.checkpoint.safetensors")
+    return path.with_suffix(".pt")
 
 
 def load_artifact(path: Path | str) -> tuple[Path, Sidecar]:

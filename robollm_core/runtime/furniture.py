@@ -12,6 +12,10 @@ from robollm_core.images import CropSpec
 from robollm_core.runtime.artifact import Sidecar
 from robollm_core.types import Engine, UInt8Array
 
+NATIVE, RELEASED = "native", "released"
+"""How an identification network's embeddings are compared: unit vectors by their cosine, or
+raw dot products, as the released RoboLLM networks were trained."""
+
 BATCH = 16
 """Crops in one run: large enough to keep a CPU busy, small enough to bound memory."""
 
@@ -70,6 +74,40 @@ def reference_scale(sidecar: Sidecar) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ArtifactError(f"the sidecar's meta.scale must be a number above 0, got {value!r}.")
     return float(value)
+
+
+def scoring(sidecar: Sidecar) -> str:
+    """How the embeddings of an identification network are compared.
+
+    Returns:
+        `NATIVE`, also for sidecars that do not say it, or `RELEASED`.
+
+    Raises:
+        ArtifactError: If meta.scoring is neither, or a released network has a scale:
+            its items score as their best reference.
+    """
+    name = sidecar.meta.get("scoring", NATIVE)
+    if name not in (NATIVE, RELEASED):
+        raise ArtifactError(
+            f"the sidecar's meta.scoring must be {NATIVE!r} or {RELEASED!r}, got {name!r}."
+        )
+    if name == RELEASED and "scale" in sidecar.meta:
+        raise ArtifactError("the sidecar's meta.scale belongs to native scoring, not to released.")
+    return str(name)
+
+
+def has_output(sidecar: Sidecar, name: str) -> bool:
+    """Whether the graph of an artifact has an output of this name."""
+    return any(tensor.name == name for tensor in sidecar.spec.outputs)
+
+
+def reference_output(sidecar: Sidecar) -> str:
+    """The output of an identification network that embeds references.
+
+    Returns:
+        "reference" where a network embeds them otherwise than queries, else "embedding".
+    """
+    return "reference" if has_output(sidecar, "reference") else "embedding"
 
 
 def run_batches(engine: Engine, images: UInt8Array, output: str) -> npt.NDArray[np.float32]:

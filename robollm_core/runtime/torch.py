@@ -13,7 +13,7 @@ from torch import nn
 
 from robollm_core.config import RuntimeConfig
 from robollm_core.errors import ArtifactError, RuntimeUnavailableError
-from robollm_core.runtime.artifact import Sidecar, file_sha256
+from robollm_core.runtime.artifact import Sidecar, file_sha256, kept_checkpoint
 from robollm_core.runtime.engine import check_inputs
 from robollm_core.types import EngineSpec, Tensors
 
@@ -71,7 +71,7 @@ class TorchEngine:
 
 
 def load_torch_engine(path: Path, sidecar: Sidecar, config: RuntimeConfig) -> TorchEngine:
-    """Load the checkpoint beside an artifact, `x.pt` beside `x.onnx`.
+    """Load the checkpoint beside an artifact: `x.pt` or `x.checkpoint.safetensors`.
 
     Args:
         path: the `.onnx` file.
@@ -84,7 +84,8 @@ def load_torch_engine(path: Path, sidecar: Sidecar, config: RuntimeConfig) -> To
         CheckpointError: If it cannot be read.
         RuntimeUnavailableError: If the device is not there.
     """
-    checkpoint = path.with_suffix(".pt")
+    source = Path(sidecar.source_checkpoint.get("file", ""))
+    checkpoint = kept_checkpoint(path, source.suffix)
     wanted = sidecar.source_checkpoint.get("sha256", "")
     if not checkpoint.is_file():
         raise ArtifactError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from robollm_core.beit3.checkpoint import FORMAT
+from robollm_core.beit3.containers import FORMAT
 from robollm_core.data.files import replacing
 from robollm_core.errors import CheckpointError, OutputError
 

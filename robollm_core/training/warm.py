@@ -10,24 +10,20 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from robollm_core.beit3.checkpoint import (
-    PREFIX,
-    Checkpoint,
-    load_encoder,
-    load_model,
-    read_checkpoint,
-)
+from robollm_core.beit3.checkpoint import Checkpoint, load_encoder, load_model, read_checkpoint
 from robollm_core.beit3.encoder import PATCH, Encoder, resize_positions
+from robollm_core.beit3.layouts import PREFIX
 from robollm_core.errors import ArtifactError, CheckpointError
 from robollm_core.runtime.artifact import Sidecar, load_artifact
 from robollm_core.runtime.furniture import reference_scale
-from robollm_core.training.teachers import TEACHERS
+from robollm_core.training.teachers import taught_by
 
 _HALF = ".fp16"
 _GRAPHS = {"segmentation": "detector.", "identification": "", "defects": "model."}
@@ -38,11 +34,14 @@ _DETECTOR = "backbone."
 
 Origin = tuple[Mapping[str, str], ...]
 """The runs a network has its weights from, oldest first: "stage", "file" and "sha256" of
-each, and "teacher", what the cards say of it, where it had one."""
+each, and "teacher", what the cards say of it, where it had one. A teacher that was read from a
+file is a run of the stage "teacher", after the runs its own weights come from."""
 
 
 def warm_start(network: nn.Module, encoder: Encoder, stage: str, path: Path | str) -> Origin:
     """Take the whole network from a run of the same stage, the encoder from any other.
+
+    A released identification network has other heads: its encoder alone is taken.
 
     Args:
         network: what is to be trained.
@@ -61,14 +60,20 @@ def warm_start(network: nn.Module, encoder: Encoder, stage: str, path: Path | st
     if path == "":
         return ()
     start = read_start(Path(path))
-    if start.meta.get("stage") == stage:
+    if start.meta.get("stage") == stage and not _is_released(start.recipe):
         load_model(network, start)
     else:
-        load_encoder(encoder, _encoder_alone(start, encoder))
+        load_encoder(encoder, encoder_alone(start, encoder))
+    return lineage(start)
+
+
+def lineage(start: Checkpoint) -> Origin:
+    """Where weights come from: the runs before theirs, and their own, which is the last."""
     own = {"stage": start.meta.get("stage", "unknown"), "file": start.file, "sha256": start.sha256}
-    if "teacher" in start.recipe:
-        own["teacher"] = TEACHERS.get(start.recipe["teacher"], start.recipe["teacher"])
     before = start.meta.get("origin", ())
+    teacher = taught_by(start.recipe, before)
+    if teacher:
+        own["teacher"] = teacher
     return (*before, {key: str(value) for key, value in own.items()})
 
 
@@ -99,13 +104,17 @@ def read_artifact(path: Path) -> Checkpoint:
                 f"{path} is of stage {sidecar.stage!r}; start from one of {', '.join(_GRAPHS)}."
             )
         tensors = _weights(found, _GRAPHS[sidecar.stage])
-        if sidecar.stage == "identification":
+        if sidecar.stage == "identification" and not _is_released(sidecar.recipe):
             tensors |= _matching_parts(found, sidecar)
     except ArtifactError as error:
         raise CheckpointError(f"cannot start from {path}: {error}") from error
     meta = {"stage": sidecar.stage, "recipe": dict(sidecar.recipe)}
     meta["origin"] = sidecar.meta.get("origin", [])
     return Checkpoint(tensors, meta, path.name, sidecar.sha256)
+
+
+def _is_released(recipe: Mapping[str, Any]) -> bool:
+    return "released" in (recipe.get("model") or {})
 
 
 def _matching_parts(path: Path, sidecar: Sidecar) -> dict[str, Tensor]:
@@ -149,18 +158,23 @@ def _tensor(stored: onnx.TensorProto) -> Tensor:
     return values.float() if values.is_floating_point() else values
 
 
-def _encoder_alone(start: Checkpoint, encoder: Encoder) -> Checkpoint:
+def encoder_alone(start: Checkpoint, encoder: Encoder) -> Checkpoint:
     """The encoder's weights; those of a detector have a prefix and a grid of their own."""
-    names = {name: name.removeprefix(_DETECTOR) for name in start.tensors}
-    own = {new: start.tensors[old] for old, new in names.items() if new.startswith(PREFIX)}
-    grid = _grid(start.recipe)
+    own = encoder_tensors(start)
+    grid = input_grid(start.recipe)
     positions = own.get(PREFIX + "positions")
     if grid and positions is not None and positions.shape[1] == 1 + grid[0] * grid[1]:
         own[PREFIX + "positions"] = resize_positions(positions, grid, encoder.shape.grid)
     return replace(start, tensors=own)
 
 
-def _grid(recipe: Mapping[str, object]) -> tuple[int, int] | None:
+def encoder_tensors(start: Checkpoint) -> dict[str, Tensor]:
+    """The encoder's weights under the names of `PREFIX`, whatever network it is part of."""
+    names = {name: name.removeprefix(_DETECTOR) for name in start.tensors}
+    return {new: start.tensors[old] for old, new in names.items() if new.startswith(PREFIX)}
+
+
+def input_grid(recipe: Mapping[str, object]) -> tuple[int, int] | None:
     """The patch grid of a detector's input; None for a recipe of another stage."""
     height, width = recipe.get("input_height"), recipe.get("input_width")
     if isinstance(height, int) and isinstance(width, int):

@@ -173,3 +173,13 @@ def test_a_broken_folder_is_refused(models, tmp_path, capsys):
 def test_options_of_the_other_kind_are_refused(words, name, capsys):
     assert command.main(["evaluate", *words]) == 2
     assert name in capsys.readouterr().err
+
+
+def test_an_artifact_of_this_folder_comes_before_what_the_package_ships(
+    artifact, tmp_path, monkeypatch
+):
+    data = small_sets.write_defects(tmp_path / "data")
+    monkeypatch.chdir(artifact.parent)
+    assert (
+        command.main(["evaluate", "defects", "--artifact", artifact.name, "--data", str(data)]) == 0
+    )

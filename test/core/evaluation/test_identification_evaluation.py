@@ -3,6 +3,7 @@
 """Identification figures through real artifacts, and against a ranking by hand."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -146,3 +147,27 @@ def test_a_split_without_a_known_item_is_refused(tmp_path, exported):
         (folder / "container.json").write_text(json.dumps({"P01": {}}))
     with pytest.raises(DatasetError, match="known item"):
         evaluate(exported[0], root, "test")
+
+
+def test_a_cell_with_one_camera_is_asked_by_that_camera_alone(picks, exported, tmp_path):
+    path, _ = exported
+    one = shutil.copytree(picks, tmp_path / "one")
+    for view in VIEWS[1:]:
+        for photo in one.glob(f"Picks/*/{view}.jpg"):
+            photo.unlink()
+    three, alone = evaluate(path, picks), evaluate(path, one)
+    names = [name for name in three if name.startswith("recall_at_")]
+    assert len(names) == 8
+    for name in names:
+        assert alone.get(name) == (three[name] if name.endswith("_n1") else None)
+    assert alone["views"] == {VIEWS[0]: three["views"][VIEWS[0]]}
+    assert alone["picks"] == three["picks"]
+    assert alone["open_set"] == {VIEWS[0]: three["open_set"][VIEWS[0]]}
+
+
+def test_a_split_without_the_first_view_is_refused(picks, exported, tmp_path):
+    blind = shutil.copytree(picks, tmp_path / "blind")
+    for photo in blind.glob(f"Picks/*/{VIEWS[0]}.jpg"):
+        photo.unlink()
+    with pytest.raises(DatasetError, match=f"no pick with {VIEWS[0]}"):
+        evaluate(exported[0], blind)

@@ -50,7 +50,8 @@ def test_identification_exports_both_networks_with_their_crop(tmp_path):
     for stem in stems:
         path, sidecar = load_artifact(out.with_name(f"{stem}.onnx"))
         assert sidecar.stage == stem
-        assert sidecar.meta == {"crop": CROP, "scale": 14.2857}  # an untrained network: 1 / 0.07
+        # an untrained network: 1 / 0.07
+        assert sidecar.meta == {"crop": CROP, "scale": 14.2857, "scoring": "native"}
         assert sidecar.source_checkpoint["file"] == "identification_best.pt"
         assert str(checkpoint) in sidecar.rebuild and str(out) in sidecar.rebuild
         assert path.stat().st_size < 11e6
