@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
     )
     parser.add_argument(
+        "--teacher",
+        metavar="NAME_OR_FILE",
+        help="whom an encoder imitates: efficientnet-lite0, or a file that holds an encoder",
+    )
+    parser.add_argument(
         "--dump-config",
         type=Path,
         metavar="FILE",
@@ -56,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     stage = recipe.get("stage", args.stage)
     if stage != args.stage:
         raise ConfigError(f"{args.recipe} is a recipe for {stage!r}, not for {args.stage!r}.")
+    if args.teacher is not None:
+        recipe["teacher"] = _teacher(recipe, args)
     if args.dump_config is not None:
         return _dump_config(recipe, args)
     for name in ("data", "out"):
@@ -63,6 +70,16 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"robollm train {args.stage} needs --{name}.")
     train(args.stage, recipe, args.data, args.out, resume=args.resume, minutes=args.minutes)
     return 0
+
+
+def _teacher(recipe: Mapping[str, Any], args: argparse.Namespace) -> str:
+    objective = recipe.get("objective", "distil" if args.stage == "encoder" else "its own")
+    if args.stage != "encoder" or objective != "distil":
+        raise ConfigError(
+            "--teacher is for the stage encoder with the objective distil, not for "
+            f"{args.stage} with {objective}. To start from a taught encoder use --set init=FILE."
+        )
+    return str(args.teacher)
 
 
 def _dump_config(recipe: Mapping[str, Any], args: argparse.Namespace) -> int:
