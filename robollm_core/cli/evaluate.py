@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         "provenance": {
             "command": _command(args),
             "artifact": {"file": path.name, "sha256": sidecar.sha256},
-            "data": {"split": args.split, "synthetic": _made_by(args.data, args.split)},
+            "data": {"split": args.split, "synthetic": made_by(args.data, args.split)},
             "machine": machine(),
             "version": __version__,
         },
@@ -159,7 +159,7 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def _made_by(data: Path, split: str) -> dict[str, Any]:
+def made_by(data: Path, split: str) -> dict[str, Any]:
     """Seed and rates that the simulator noted beside its data; empty for other data."""
     note = data / f"synthetic-{split}.json"
     if not note.is_file():

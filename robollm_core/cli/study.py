@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RobollmError: If data, recipe or output is not as it should be.
     """
-    from robollm_core.cli.evaluate import machine
+    from robollm_core.cli.evaluate import machine, made_by
     from robollm_core.data.files import write_file
     from robollm_core.study.page import to_json, write_page
     from robollm_core.study.plan import build_study
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     results = summarise(study, outcomes)
     results["provenance"] = {
         "command": shlex.join(["robollm", *sys.argv[1:]]),
-        "data": str(args.data),
+        "data": _origin(args.data, made_by(args.data, "val")),
         "init": study.runs[0].recipe["init"] or "random weights",
         "machine": machine(),
         "version": __version__,
@@ -84,6 +84,11 @@ def run(args: argparse.Namespace) -> int:
     _print(results)
     print(f"page: {page}\nfigures and runs: {args.out / f'{args.name}.json'}")
     return 1 if results["failed"] else 0
+
+
+def _origin(data: Path, made: Mapping[str, Any]) -> str:
+    """The data by name, and by the simulator's seed where it is the simulator's."""
+    return f"{data} (simulator, seed {made['seed']})" if "seed" in made else str(data)
 
 
 def _plots(study: "Study", results: Mapping[str, Any]) -> dict[str, bytes]:
