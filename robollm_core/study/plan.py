@@ -175,7 +175,7 @@ def _maps(base: Mapping[str, Any], seeds: Sequence[int]) -> Study:
 
 def _share(base: Mapping[str, Any], seeds: Sequence[int]) -> Study:
     arms = {name: {"objective": name} for name in ("infonce", "lacvit")}
-    conditions = {f"{share:.0%} of the items": {"train_share": share} for share in SHARES}
+    conditions = {f"{share:.0%} items": {"train_share": share} for share in SHARES}
     return Study(
         "share",
         "What do more training items bring?",

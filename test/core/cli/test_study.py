@@ -70,7 +70,7 @@ def test_results_page_and_plot_are_written_where_wanted(picks, tmp_path, untrain
     assert "12 picks" in page.read_text()
     assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
-    assert "100% of the items: infonce: recall@1, one view 0." in said
+    assert "100% items: infonce: recall@1, one view 0." in said
 
 
 def test_a_second_start_runs_nothing(picks, tmp_path, untrained):
