@@ -26,3 +26,16 @@ def denormal_numbers():
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def narrow_encoder(monkeypatch):
+    """A narrow encoder takes the place of "tiny", where what is learned is not the question."""
+    from robollm_core.beit3 import build
+    from robollm_core.beit3.encoder import Encoder, EncoderShape
+
+    def narrow(img_size, *, detection=False, drop_path=0.0):
+        hw = (img_size, img_size)
+        return Encoder(EncoderShape(2, 32, 2, 64, image_hw=hw, drop_path=drop_path))
+
+    monkeypatch.setitem(build.SIZES, "tiny", narrow)

@@ -13,8 +13,6 @@ import pytest
 import small_sets
 import torch
 
-from robollm_core.beit3 import build
-from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.cli.main import main
 from robollm_core.identification.model import build_identification
 from robollm_core.training.checkpoint import save_checkpoint
@@ -27,14 +25,7 @@ RECIPES = {
 COMMON = "image_px: 32\ncache_px: 40\nsteps: 2\nvalidate_every: 1.0\n"
 
 
-@pytest.fixture(autouse=True)
-def smaller_encoder(monkeypatch):
-    """A narrow encoder takes the place of "tiny"."""
-
-    def narrow(img_size, *, detection=False, drop_path=0.0):
-        return Encoder(EncoderShape(2, 32, 2, 64, image_hw=(img_size, img_size)))
-
-    monkeypatch.setitem(build.SIZES, "tiny", narrow)
+pytestmark = pytest.mark.usefixtures("narrow_encoder")
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ import pytest
 import torch
 from small_disk import run_on_small_disk
 
-from robollm_core.beit3 import build
-from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.cli.main import main
 from robollm_core.data import rostypes
 from robollm_core.data.armbench_identification import VIEWS, read_identification
@@ -127,16 +125,6 @@ print("CODE", main(["dataset", "from-bag", {str(bag)!r}, "--out", {str(disk / "s
     assert left == "[]"
 
 
-@pytest.fixture
-def smaller_encoder(monkeypatch):
-    """A narrow encoder takes the place of "tiny"."""
-
-    def narrow(img_size, *, detection=False, drop_path=0.0):
-        return Encoder(EncoderShape(2, 32, 2, 64, image_hw=(img_size, img_size)))
-
-    monkeypatch.setitem(build.SIZES, "tiny", narrow)
-
-
 SETTINGS = {"size": "tiny", "img_size": 32, "embedding": 16, "fusion": 128}
 RECIPE = """stage: identification
 image_px: 32
@@ -154,7 +142,7 @@ rate: 0.01
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_site_of_one_camera_trains_and_leaves_the_fusion_as_it_was(
-    tmp_path, smaller_encoder, optimizer, capsys
+    tmp_path, narrow_encoder, optimizer, capsys
 ):
     bag, site = record(tmp_path / "cell.mcap"), tmp_path / "site"
     assert main(["dataset", "from-bag", str(bag), "--out", str(site)]) == 0

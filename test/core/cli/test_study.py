@@ -8,8 +8,6 @@ import pytest
 import small_sets
 import small_study
 
-from robollm_core.beit3 import build
-from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.cli.main import main
 from robollm_core.study import runner
 
@@ -31,16 +29,8 @@ def picks(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
+def in_this_process(monkeypatch, narrow_encoder):
     """No pool, and a narrow encoder in the place of "tiny"."""
-
-    def narrow(img_size, *, detection=False, drop_path=0.0):
-        shape = EncoderShape(
-            depth=2, width=32, heads=2, ffn=64, image_hw=(img_size, img_size), drop_path=drop_path
-        )
-        return Encoder(shape)
-
-    monkeypatch.setitem(build.SIZES, "tiny", narrow)
     small_study.run_here(monkeypatch)
 
 

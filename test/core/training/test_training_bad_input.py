@@ -9,8 +9,6 @@ import small_disk
 import small_sets
 import torch
 
-from robollm_core.beit3 import build
-from robollm_core.beit3.encoder import Encoder, EncoderShape
 from robollm_core.cli import main as command
 from robollm_core.training import defects
 from robollm_core.training.checkpoint import load_checkpoint
@@ -24,14 +22,7 @@ batch: 8
 """
 
 
-@pytest.fixture(autouse=True)
-def smaller_encoder(monkeypatch):
-    """A narrow encoder takes the place of "tiny"."""
-
-    def narrow(img_size, *, detection=False, drop_path=0.0):
-        return Encoder(EncoderShape(2, 32, 2, 64, image_hw=(img_size, img_size)))
-
-    monkeypatch.setitem(build.SIZES, "tiny", narrow)
+pytestmark = pytest.mark.usefixtures("narrow_encoder")
 
 
 @pytest.fixture
