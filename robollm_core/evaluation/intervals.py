@@ -3,32 +3,18 @@
 """Figures with their 95 % intervals; no figure leaves an evaluation without one."""
 
 from collections.abc import Callable
-from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+
+from robollm_core.evaluation.figure import Figure
 
 LEVEL = 0.95
 _RESAMPLES = 1000
 
 Floats = npt.NDArray[np.floating]
 Statistic = Callable[[Floats, Floats], float]
-
-
-class Figure(TypedDict):
-    """A figure of metrics.json; all of it is NaN-free, an empty sample has n = 0.
-
-    Attributes:
-        value: the estimate.
-        n: what it rests on: picks or images.
-        low, high: limits of the 95 % interval.
-    """
-
-    value: float
-    n: int
-    low: float
-    high: float
 
 
 def proportion(hits: npt.ArrayLike) -> Figure:

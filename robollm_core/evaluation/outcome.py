@@ -13,7 +13,7 @@ from typing import Any
 
 from robollm_core.config import Config
 from robollm_core.data.broken import BrokenFiles
-from robollm_core.evaluation.intervals import Figure
+from robollm_core.evaluation.figure import Figure
 
 Cell = str | int | float | Figure | None
 """A cell of a table; a figure is shown with its interval and sorted by its value."""
