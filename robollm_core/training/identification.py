@@ -165,6 +165,9 @@ class IdentificationTask:
         encoder = self.network.encoder
         self.origin = warm_start(self.network, encoder, self.stage, recipe.init)
         adapt(encoder, recipe)
+        if self.objective.temperature and not recipe.label_weight:
+            # nothing trains it: what ships is the temperature that the objective has
+            self.network.log_scale.data.fill_(-math.log(self.objective.temperature))
         # one cache of the whole split serves any share and any labels
         pictures = build_table(whole).pictures
         row = {picture: number for number, picture in enumerate(pictures)}

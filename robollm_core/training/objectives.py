@@ -76,7 +76,14 @@ class Pairs:
 
 
 class Objective(nn.Module):
-    """Turns pairs into a loss; what it trains beside the network does not ship."""
+    """Turns pairs into a loss; what it trains beside the network does not ship.
+
+    Attributes:
+        own_tau: temperature of the objective where the recipe gives none; 0 where it
+            is the network's learned one, or there is none.
+    """
+
+    own_tau = 0.0
 
     def __init__(self, classes: int, width: int, tau: float) -> None:
         """Keep the temperature.
@@ -95,9 +102,16 @@ class Objective(nn.Module):
         """() float; `log_scale` is the network's learned log inverse temperature."""
         raise NotImplementedError
 
+    @property
+    def temperature(self) -> float:
+        """The fixed temperature; 0 where it is learned, or there is none."""
+        return self.tau or self.own_tau
+
     def scale(self, log_scale: Tensor) -> Tensor:
-        """The learned log scale, or that of the recipe's temperature."""
-        return log_scale if self.tau == 0 else torch.full_like(log_scale, -math.log(self.tau))
+        """The learned log scale, or that of the fixed temperature."""
+        if not self.temperature:
+            return log_scale
+        return torch.full_like(log_scale, -math.log(self.temperature))
 
 
 class InfoNCE(Objective):
@@ -139,18 +153,20 @@ class RowInfoNCE(Objective):
 class LaCViT(Objective):
     """`label_contrastive_loss` over all rows, tau 0.1."""
 
+    own_tau = 0.1
+
     def forward(self, pairs: Pairs, log_scale: Tensor) -> Tensor:
         """As `Objective.forward`."""
         if not pairs.repeated():
             return pairs.nothing
-        fixed = torch.full_like(log_scale, -math.log(self.tau or 0.1))
-        return label_contrastive_loss(pairs.embedding, pairs.items, fixed)
+        return label_contrastive_loss(pairs.embedding, pairs.items, self.scale(log_scale))
 
 
 class CLCE(Objective):
     """LACLN over all rows, tau 0.5, and cross-entropy over the items of the data set."""
 
     share = 0.9
+    own_tau = 0.5
 
     def __init__(self, classes: int, width: int, tau: float) -> None:
         """As `Objective`, with a linear classifier of items."""
@@ -161,7 +177,7 @@ class CLCE(Objective):
         """As `Objective.forward`."""
         embedding, classes, loss = pairs.embedding, pairs.classes, pairs.nothing
         if pairs.repeated():
-            loss = loss + self.share * lacln_loss(embedding, pairs.items, self.tau or 0.5)
+            loss = loss + self.share * lacln_loss(embedding, pairs.items, self.temperature)
         known = classes >= 0
         if bool(known.any()):
             logits = self.classifier(lifted(embedding[known]))
@@ -173,12 +189,14 @@ class CLCE(Objective):
 class SclRhe(Objective):
     """`scl_rhe_loss` over all rows, tau 0.5, tau+ one by the number of items in the batch."""
 
+    own_tau = 0.5
+
     def forward(self, pairs: Pairs, log_scale: Tensor) -> Tensor:
         """As `Objective.forward`."""
         if not pairs.repeated():
             return pairs.nothing
         told = Robustness(tau_plus=1 / max(2, len(pairs.items.unique())))
-        return scl_rhe_loss(pairs.embedding, pairs.items, self.tau or 0.5, told)
+        return scl_rhe_loss(pairs.embedding, pairs.items, self.temperature, told)
 
 
 class CentroidTriplet(Objective):
@@ -211,6 +229,8 @@ class ClusterDiscrimination(Objective):
         sampled: share of the centres of other clusters that a step looks at.
     """
 
+    own_tau = 1 / 16
+
     def __init__(self, classes: int, width: int, tau: float) -> None:
         """As `Objective`, with as many clusters as there are items."""
         super().__init__(classes, width, tau)
@@ -232,7 +252,7 @@ class ClusterDiscrimination(Objective):
             pairs.embedding[known],
             torch.searchsorted(chosen, labels),
             self.centres.to(labels.device)[chosen],
-            scale=1 / (self.tau or 1 / 16),
+            scale=1 / self.temperature,
         )
 
 

@@ -212,6 +212,21 @@ def test_noise_and_share_are_told_with_the_figures(picks, tmp_path):
     assert "changed_labels" not in load_checkpoint(plain, "")["metrics"]
 
 
+@pytest.mark.parametrize(
+    ("given", "scale"),
+    [({"objective": "lacvit"}, 10.0), ({"objective": "clce"}, 2.0), ({"tau": 0.2}, 5.0)],
+)
+def test_the_network_ships_the_temperature_it_was_trained_at(given, scale, picks, tmp_path):
+    best = train("identification", {**PICKS, **given}, picks, tmp_path)
+    assert float(weights(best)["log_scale"].exp()) == pytest.approx(scale, rel=1e-6)
+
+
+def test_a_temperature_that_is_trained_is_not_fixed(picks, tmp_path):
+    recipe = {**PICKS, "objective": "lacvit", "label_weight": 1.0}
+    learned = weights(train("identification", recipe, picks, tmp_path))["log_scale"].exp()
+    assert abs(float(learned) - 10.0) > 0.1
+
+
 def test_settings_without_a_head_are_those_of_a_linear_one():
     settings = {"size": "tiny", "img_size": 32, "fusion": 128}
     for make, given in (
