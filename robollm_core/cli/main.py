@@ -47,6 +47,7 @@ VERBS = {
     "train": Verb("train", "train a stage from a recipe", "train"),
     "study": Verb("study", "compare trainings over seeds: plots, intervals, a page", "train"),
     "evaluate": Verb("evaluate", "measure an artifact on a data set", "train"),
+    "bench": Verb("bench", "measure time and memory on this machine", "train"),
     "convert": Verb("convert", "turn a published checkpoint into safetensors", "train"),
     "export": Verb("export", "turn a checkpoint into an artifact", "train"),
     "adapter": Verb("adapter", "carry what a site adds to a shared backbone", "train"),

@@ -74,6 +74,25 @@ def missing(purpose: str) -> tuple[Need, ...]:
     return tuple(need for need in needs if need)
 
 
+def recommended(purpose: str) -> tuple[Need, ...]:
+    """What `make PURPOSE` can do without, at the price of skipped tests.
+
+    Args:
+        purpose: "demo" or "test".
+
+    Returns:
+        One entry a missing thing.
+    """
+    if purpose != "test":
+        return ()
+    programs = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+    return tuple(
+        _debian(package, f"{program}, with which pages are tested,")
+        for program, package in programs.items()
+        if not shutil.which(program)
+    )
+
+
 def _python() -> Need | None:
     if sys.version_info[:2] in PYTHON_VERSIONS:
         return None
@@ -132,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check, and as root on Debian install what is missing.
 
     Returns:
-        0 when all is there (now), 1 otherwise.
+        0 when all that is needed is there (now), 1 otherwise.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("purpose", choices=("demo", "test"))
@@ -141,12 +160,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if needs and all(need.package for need in needs) and _may_install():
         _install([need.package for need in needs])
         needs = missing(purpose)
+    _recommend(purpose)
     for need in needs:
         print(f"make: {need.what}.\n      {need.mend}", file=sys.stderr)
     packages = [need.package for need in needs if need.package]
     if len(packages) > 1:
         print(f"make: all at once: sudo apt install {' '.join(packages)}", file=sys.stderr)
     return 1 if needs else 0
+
+
+def _recommend(purpose: str) -> None:
+    """As root install what is only recommended; whoever cannot is told, and goes on."""
+    # apart from what is needed: a distribution without such a package must not end that
+    if (wanted := recommended(purpose)) and _may_install():
+        _install([want.package for want in wanted])
+        wanted = recommended(purpose)
+    for want in wanted:
+        print(f"make: {want.what}; those tests are skipped.\n      {want.mend}", file=sys.stderr)
 
 
 def _may_install() -> bool:

@@ -3,20 +3,23 @@
 """ARMBench segmentation on disk: COCO JSON a subset and split; distrusted.
 
 One reader for the real data set, for the simulator's output, and for any
-folder of photos with a COCO file beside it.
+folder of photos with a COCO file beside it. Source of the layout:
+amzn/armbench, segmentation/{README.md,coco_utils.py,test_mask_rcnn.py}: images
+lie in SUBSET/images, the lists beside it, masks are what pycocotools reads.
+Memory holds one image's masks and the list of images.
 """
 
-import json
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from robollm_core.data.rle import check_runs, decode_runs
+from robollm_core.data.broken import BrokenFiles
+from robollm_core.data.coco import Spill, categories, compress, entries, get
 from robollm_core.errors import DatasetError, ImageError
 from robollm_core.images import read_image
 from robollm_core.types import BoolArray, UInt8Array
@@ -24,11 +27,11 @@ from robollm_core.types import BoolArray, UInt8Array
 SUBSETS = ("mix-object-tote", "zoomed-out-tote-transfer-set", "same-object-transfer-set")
 SPLITS = ("train", "val", "test")
 CLASS_NAME = "object"
-"""ARMBench's class of the things to pick; its other class is the tote itself."""
+"""ARMBench's class of the things to pick."""
+TOTE_CLASS = "tote"
+"""ARMBench's other class: the container itself, one or more of it in an image."""
 
 MAX_SIDE = 20_000
-SLACK_PX = 2.0
-"""How far a polygon may reach out of its image; tools for labelling round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class ToteImage:
     Attributes:
         path: the image file.
         height, width: declared size, pixels.
-        truths: instances of the object class, in the order of the file.
+        truths: instances of the classes that were asked for, in the order of the file.
     """
 
     path: Path
@@ -97,13 +100,41 @@ class ToteImage:
         return pixels
 
 
-def read_split(root: Path, split: str, subset: str = SUBSETS[0]) -> tuple[ToteImage, ...]:
-    """Read one split of one subset.
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """An entry of the list of images; `fault` says why it cannot be used."""
 
-    Args:
-        root: folder that holds the subsets.
-        split: "train", "val" or "test".
-        subset: one of `SUBSETS`.
+    number: int
+    name: str = ""
+    size: tuple[int, int] = (0, 0)
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What is read, and how its annotations are to be taken."""
+
+    file: Path
+    names: Mapping[int, str]
+    classes: tuple[str, ...]
+    broken: BrokenFiles | None
+
+    def fault(self, path: object, error: Exception) -> str:
+        """Note a fault, or raise it when nobody takes faults."""
+        if self.broken is None:
+            raise error
+        self.broken.add(path, error)
+        return str(error)
+
+
+def read_split(
+    root: Path,
+    split: str,
+    subset: str = SUBSETS[0],
+    classes: Sequence[str] = (CLASS_NAME,),
+    broken: BrokenFiles | None = None,
+) -> tuple[ToteImage, ...]:
+    """Read one split of one subset; see `iterate_split`.
 
     Returns:
         The images in the order of the file.
@@ -111,14 +142,47 @@ def read_split(root: Path, split: str, subset: str = SUBSETS[0]) -> tuple[ToteIm
     Raises:
         DatasetError: If a folder or file is missing or not of the layout.
     """
-    folder = root / subset
-    file = folder / f"{split}.json"
+    return tuple(iterate_split(root, split, subset, classes, broken))
+
+
+def iterate_split(
+    root: Path,
+    split: str,
+    subset: str = SUBSETS[0],
+    classes: Sequence[str] = (CLASS_NAME,),
+    broken: BrokenFiles | None = None,
+) -> Iterator[ToteImage]:
+    """Read one split of one subset, an image at a time.
+
+    Args:
+        root: folder that holds the subsets.
+        split: "train", "val" or "test".
+        subset: one of `SUBSETS`.
+        classes: whose instances are truths, lower case; the file has to list them.
+        broken: takes images that cannot be used, so that the others are read.
+
+    Returns:
+        The images in the order of the file.
+
+    Raises:
+        DatasetError: If a folder or file is missing or not of the layout.
+    """
+    return iterate_coco(split_file(root, split, subset), root / subset / "images", classes, broken)
+
+
+def split_file(root: Path, split: str, subset: str = SUBSETS[0]) -> Path:
+    """The COCO file of one split of one subset.
+
+    Raises:
+        DatasetError: If there is none; says the layout.
+    """
+    file = root / subset / f"{split}.json"
     if not file.is_file():
         raise DatasetError(
             f"there is no {file}; expected ARMBench's layout ROOT/{subset}/"
             "{images/,train.json,val.json,test.json}. `robollm synth segmentation` makes one."
         )
-    return read_coco(file, folder / "images")
+    return file
 
 
 def subsets(root: Path, split: str) -> tuple[str, ...]:
@@ -126,85 +190,155 @@ def subsets(root: Path, split: str) -> tuple[str, ...]:
     return tuple(name for name in SUBSETS if (root / name / f"{split}.json").is_file())
 
 
-def read_coco(file: Path, images: Path) -> tuple[ToteImage, ...]:
-    """Read a COCO instance file.
-
-    Args:
-        file: the JSON.
-        images: folder its file names start from.
-
-    Returns:
-        One entry an image, also for images without instances.
+def coco_classes(file: Path) -> tuple[str, ...]:
+    """Names of the classes of a COCO file, lower case, in the order of the file.
 
     Raises:
-        DatasetError: If the file is not JSON, lacks a part, names an image
-            twice or not at all, or holds a mask that does not fit.
+        DatasetError: If it is not JSON or has no list of classes.
     """
-    tree = _load(file)
-    names = _categories(tree, file)
-    entries = _list(tree, "images", file)
-    truths: dict[Any, list[Truth]] = {}
-    sizes: dict[Any, tuple[int, int]] = {}
-    for entry in entries:
-        key = _get(entry, "id", int | str, file)
-        if key in sizes:
-            raise DatasetError(f"{file}: image id {key} occurs twice.")
-        sizes[key] = (_side(entry, "height", file), _side(entry, "width", file))
-        truths[key] = []
-    for entry in _list(tree, "annotations", file):
-        key = _get(entry, "image_id", int | str, file)
-        if key not in sizes:
-            raise DatasetError(f"{file}: an annotation names image {key}, which is not listed.")
-        truth = _truth(entry, sizes[key], names, file)
-        if truth is not None:
-            truths[key].append(truth)
-    return tuple(
-        ToteImage(_path(entry, images, file), *sizes[entry["id"]], tuple(truths[entry["id"]]))
-        for entry in entries
-    )
+    return tuple(dict.fromkeys(categories(file).values()))
 
 
-def _load(file: Path) -> Mapping[str, Any]:
+def read_coco(
+    file: Path,
+    images: Path,
+    classes: Sequence[str] = (CLASS_NAME,),
+    broken: BrokenFiles | None = None,
+) -> tuple[ToteImage, ...]:
+    """Read a COCO instance file at once; see `iterate_coco`."""
+    return tuple(iterate_coco(file, images, classes, broken))
+
+
+def iterate_coco(
+    file: Path,
+    images: Path,
+    classes: Sequence[str] = (CLASS_NAME,),
+    broken: BrokenFiles | None = None,
+) -> Iterator[ToteImage]:
+    """Read a COCO instance file, an image at a time.
+
+    Args:
+        file: the JSON; its masks are polygons of one or more parts, run lengths as a
+            list, or compressed run lengths.
+        images: folder its file names start from.
+        classes: whose instances are truths, lower case; the file has to list them.
+        broken: takes images that cannot be used, and images with an annotation that
+            cannot: with a truth left out, a right answer would count as false.
+
+    Yields:
+        One entry an image, also for images without instances, in the order of the file.
+
+    Raises:
+        DatasetError: If the file is not JSON or lacks a part; without `broken`, also if
+            it names an image twice or not at all, or holds a mask that does not fit.
+    """
+    source = _Source(file, _class_names(file, classes), tuple(classes), broken)
+    listed = _list_images(source, images)
+    faults: dict[int, str] = {}
+    with contextlib.closing(Spill()) as spill:
+        for entry in entries(file, "annotations"):
+            _take(entry, listed, source, (spill, faults))
+        for image in listed.values():
+            if image.fault:
+                continue  # noted when it was listed
+            try:
+                path = image_path(image.name, images, file)
+                if image.number in faults:
+                    raise DatasetError(faults[image.number])
+            except DatasetError as error:
+                source.fault(images / image.name, error)
+                continue
+            height, width = image.size
+            rows = spill.of(image.number)
+            yield ToteImage(path, height, width, tuple(Truth(height, width, *row) for row in rows))
+
+
+def _list_images(source: _Source, images: Path) -> dict[int | str, _Listed]:
+    listed: dict[int | str, _Listed] = {}
+    for number, entry in enumerate(entries(source.file, "images")):
+        key: int | str = f"entry {number}"
+        path = images / str(entry.get("file_name", key))
+        try:
+            key = get(entry, "id", int | str, source.file)
+            if key in listed:  # nobody can say whose its annotations are
+                error = DatasetError(f"{source.file}: image id {key} occurs twice.")
+                source.fault(images / listed[key].name, error)
+                raise error
+            size = (
+                image_side(entry, "height", source.file),
+                image_side(entry, "width", source.file),
+            )
+            name = get(entry, "file_name", str, source.file)
+            listed[key] = _Listed(number, name, size)
+        except DatasetError as error:
+            listed[key] = _Listed(number, fault=source.fault(path, error))
+    return listed
+
+
+def _take(
+    entry: Mapping[str, Any],
+    listed: Mapping[int | str, _Listed],
+    source: _Source,
+    out: tuple[Spill, dict[int, str]],
+) -> None:
+    """Put one annotation where its image finds it, or what is wrong with it."""
+    spill, faults = out
+    label = entry.get("id", "?")
     try:
-        tree = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"cannot read the COCO file {file}: {error}") from error
-    if not isinstance(tree, dict):
-        raise DatasetError(f"{file}: expected a JSON mapping, got a {type(tree).__name__}.")
-    return tree
+        key = get(entry, "image_id", int | str, source.file)
+        if key not in listed:
+            raise DatasetError(
+                f"{source.file}: an annotation names image {key}, which is not listed."
+            )
+    except DatasetError as error:
+        source.fault(f"{source.file}, annotation {label}", error)
+        return
+    image = listed[key]
+    if image.fault:
+        return
+    try:
+        row = _row(entry, image.size, source)
+    except DatasetError as error:
+        if source.broken is None:
+            raise
+        faults.setdefault(image.number, str(error))
+        return
+    if row is not None:
+        spill.add(image.number, *row)
 
 
-def _list(tree: Mapping[str, Any], name: str, file: Path) -> list[Mapping[str, Any]]:
-    value = tree.get(name)
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise DatasetError(f"{file}: {name!r} must be a list of mappings.")
-    return value
+def image_side(entry: Mapping[str, Any], name: str, file: Path) -> int:
+    """The "height" or "width" of an image's entry, pixels.
 
-
-def _get(entry: Mapping[str, Any], name: str, kind: Any, file: Path) -> Any:
-    value = entry.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise DatasetError(f"{file}: {name!r} is {value!r}, expected {kind}.")
-    return value
-
-
-def _side(entry: Mapping[str, Any], name: str, file: Path) -> int:
-    value = int(_get(entry, name, int, file))
+    Raises:
+        DatasetError: If it is missing or not within 1..`MAX_SIDE`.
+    """
+    value = int(get(entry, name, int, file))
     if not 0 < value <= MAX_SIDE:
         raise DatasetError(f"{file}: image {name} must be 1..{MAX_SIDE}, got {value}.")
     return value
 
 
-def _categories(tree: Mapping[str, Any], file: Path) -> dict[int, str]:
-    entries = _list(tree, "categories", file)
-    names = {_get(c, "id", int, file): _get(c, "name", str, file).lower() for c in entries}
-    if CLASS_NAME not in names.values():
-        raise DatasetError(f"{file}: no category {CLASS_NAME!r}, only {sorted(names.values())}.")
+def _class_names(file: Path, classes: Sequence[str]) -> dict[int, str]:
+    names = categories(file)
+    for name in classes:
+        if name not in names.values():
+            raise DatasetError(f"{file}: no category {name!r}, only {sorted(names.values())}.")
     return names
 
 
-def _path(entry: Mapping[str, Any], images: Path, file: Path) -> Path:
-    name = PurePosixPath(_get(entry, "file_name", str, file))
+def image_path(text: str, images: Path, file: Path) -> Path:
+    """The image file of an entry.
+
+    Args:
+        text: its file name.
+        images: folder that file names start from.
+        file: the COCO file, for the error.
+
+    Raises:
+        DatasetError: If it leads out of the folder or is not there.
+    """
+    name = PurePosixPath(text)
     if name.is_absolute() or ".." in name.parts or not name.parts:
         raise DatasetError(f"{file}: image name {str(name)!r} leaves its folder.")
     path = images / name
@@ -213,62 +347,26 @@ def _path(entry: Mapping[str, Any], images: Path, file: Path) -> Path:
     return path
 
 
-def _truth(
-    entry: Mapping[str, Any], size: tuple[int, int], names: Mapping[int, str], file: Path
-) -> Truth | None:
-    """The instance, or None when it is of another class than the object class."""
-    number = _get(entry, "category_id", int, file)
+def _row(
+    entry: Mapping[str, Any], size: tuple[int, int], source: _Source
+) -> tuple[bytes, str, str, bool] | None:
+    """The instance, or None when it is of another class than those asked for."""
+    number = get(entry, "category_id", int, source.file)
     label = entry.get("id", "?")
-    if number not in names:
-        known = ", ".join(f"{key} {name!r}" for key, name in names.items())
+    if number not in source.names:
+        known = ", ".join(f"{key} {name!r}" for key, name in source.names.items())
         raise DatasetError(
-            f"{file}: annotation {label} has the unknown category {number}, and the file lists "
-            f"{known}. Give it one of these, or list its category."
+            f"{source.file}: annotation {label} has the unknown category {number}, and the file "
+            f"lists {known}. Give it one of these, or list its category."
         )
-    if names[number] != CLASS_NAME:
+    if source.names[number] not in source.classes:
         return None
     try:
-        counts = _counts(entry.get("segmentation"), size)
+        counts = compress(entry.get("segmentation"), size)
     except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise DatasetError(f"{file}: annotation {label} has no valid mask: {error}") from error
+        raise DatasetError(
+            f"{source.file}: annotation {label} has no valid mask: {error}"
+        ) from error
     item = entry.get("item_id", "")
     crowd = bool(entry.get("iscrowd", 0))
-    return Truth(*size, counts, names[number], item if isinstance(item, str) else "", crowd)
-
-
-def _polygon(numbers: Any, size: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """The numbers x, y, x, y, ... of a polygon, kept inside the image."""
-    if len(numbers) < 6 or len(numbers) % 2:
-        raise ValueError("a polygon needs at least three points of two numbers")
-    points = np.asarray(numbers, dtype=np.float64).reshape(-1, 2)
-    if not np.isfinite(points).all():
-        raise ValueError("a polygon has a coordinate that is not a number")
-    height, width = size
-    inside = np.clip(points, 0.0, (width, height))
-    beyond = float(np.abs(points - inside).max())
-    if beyond > SLACK_PX:
-        raise ValueError(
-            f"a polygon reaches {beyond:.1f} pixels out of its image of {width}x{height}; scale it "
-            "with the image or clip it to the image"
-        )
-    return inside.ravel()
-
-
-def _counts(segmentation: Any, size: tuple[int, int]) -> bytes:
-    """Compressed run lengths of any of COCO's three forms of a mask."""
-    height, width = size
-    if isinstance(segmentation, list):
-        points = [_polygon(polygon, size).tolist() for polygon in segmentation]
-        if not points:
-            raise ValueError("it has no polygon")
-        merged = coco_mask.merge(coco_mask.frPyObjects(points, height, width))
-        return bytes(merged["counts"])
-    if not isinstance(segmentation, dict) or list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"expected polygons or an RLE of size {[height, width]}")
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        check_runs([int(run) for run in counts], height * width)
-        return bytes(coco_mask.frPyObjects(segmentation, height, width)["counts"])
-    text = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
-    check_runs(decode_runs(text), height * width)
-    return text
+    return counts, source.names[number], item if isinstance(item, str) else "", crowd

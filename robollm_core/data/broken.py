@@ -35,31 +35,34 @@ class BrokenFiles:
 
     Attributes:
         entries: the files.
+        limit: largest share of the samples that may be broken.
     """
 
     entries: list[BrokenFile] = field(default_factory=list)
+    limit: float = MAX_SHARE
+    _paths: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def add(self, path: object, reason: object) -> None:
         """Note a file; a second reason for the same path is not kept."""
-        if all(entry.path != str(path) for entry in self.entries):
+        if str(path) not in self._paths:
+            self._paths.add(str(path))
             self.entries.append(BrokenFile(str(path), str(reason)))
 
-    def check(self, samples: int, limit: float = MAX_SHARE) -> None:
+    def check(self, samples: int) -> None:
         """Refuse a data set of which too much is broken.
 
         Args:
             samples: how many were asked for, broken ones included.
-            limit: largest share that may be broken.
 
         Raises:
             DatasetError: If more than that share is; names the first.
         """
-        if len(self.entries) > limit * samples:
+        if len(self.entries) > self.limit * samples:
             first = self.entries[0]
             raise DatasetError(
                 f"{len(self.entries)} of {samples} samples cannot be used, more than "
-                f"{limit:.0%}; the first: {first.reason} `robollm dataset check` lists all; copy "
-                "the data set again, or take the broken samples out of its lists."
+                f"{self.limit:.0%}; the first: {first.reason} `robollm dataset check` lists "
+                "all; copy the data set again, or take the broken samples out of its lists."
             )
 
     def to_json(self) -> list[dict[str, Any]]:

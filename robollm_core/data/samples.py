@@ -21,6 +21,9 @@ from robollm_core.errors import DatasetError, OutputError
 from robollm_core.images import CropSpec, crop, crop_whole, read_image
 from robollm_core.types import BoolArray, UInt8Array
 
+_OUTLINES = ("segmentation", "polygons", "polygon", "points")
+"""Names under which the sets known to us, and the tools for labelling, put outlines."""
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -65,8 +68,9 @@ def parse_region(tree: Any, source: str) -> Region | None:
 
     Args:
         tree: list of polygons (flat, or of [x, y] points), a COCO RLE, or a
-            mapping with "segmentation" or "polygons", "bbox" (x, y, w, h) or
-            "box" (x0, y0, x1, y1). A box of zeros means the whole picture.
+            mapping with one of these under "segmentation", "polygons", "polygon" or
+            "points", or else "bbox" (x, y, w, h) or "box" (x0, y0, x1, y1). A box of
+            zeros means the whole picture.
         source: for the error.
 
     Returns:
@@ -77,7 +81,7 @@ def parse_region(tree: Any, source: str) -> Region | None:
     """
     try:
         if isinstance(tree, Mapping) and "counts" not in tree:
-            inner = parse_region(tree.get("segmentation", tree.get("polygons")), source)
+            inner = parse_region(next((tree[n] for n in _OUTLINES if n in tree), None), source)
             return inner or _box_region(tree)
         if isinstance(tree, Mapping):
             height, width = (int(side) for side in tree["size"])
@@ -139,24 +143,49 @@ def cut(picture: Picture, spec: CropSpec) -> UInt8Array:
         ImageError: If the file is not a whole image.
         DatasetError: If the region lies outside it.
     """
-    image = read_image(picture.path)
+    return cut_image(read_image(picture.path), picture, spec)
+
+
+def cut_image(image: UInt8Array, picture: Picture, spec: CropSpec) -> UInt8Array:
+    """Cut the region of a picture out of its pixels, (H, W, 3) uint8; like `cut`."""
     if picture.region is None:
         return crop_whole(image, spec)
-    height, width = image.shape[:2]
-    mask = picture.region.mask((height, width), str(picture.path))
+    box, mask = place(picture.region, image.shape[:2], str(picture.path))
+    return crop(image, box, spec, mask)
+
+
+def place(
+    region: Region, size_hw: tuple[int, ...], source: str
+) -> tuple[tuple[int, int, int, int], BoolArray | None]:
+    """Where a region lies in its picture.
+
+    Args:
+        region: what to look at.
+        size_hw: of the picture.
+        source: for the error.
+
+    Returns:
+        Pixel edges (x0, y0, x1, y1), and (y1 - y0, x1 - x0) bool of what belongs to
+        it; None when only a box is known.
+
+    Raises:
+        DatasetError: If the region lies outside the picture.
+    """
+    height, width = size_hw
+    mask = region.mask((height, width), source)
     if mask is None:
-        edges = np.asarray(picture.region.box_xyxy_px)
+        edges = np.asarray(region.box_xyxy_px)
         x0, y0 = np.floor(np.clip(edges[:2], 0, (width, height))).astype(int).tolist()
         x1, y1 = np.ceil(np.clip(edges[2:], 0, (width, height))).astype(int).tolist()
         if x1 <= x0 or y1 <= y0:
-            raise DatasetError(f"{picture.path}: the box lies outside the picture.")
-        return crop(image, (x0, y0, x1, y1), spec)
+            raise DatasetError(f"{source}: the box lies outside the picture.")
+        return (x0, y0, x1, y1), None
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        raise DatasetError(f"{picture.path}: the region lies outside the picture.")
+        raise DatasetError(f"{source}: the region lies outside the picture.")
     x0, x1 = int(columns[0]), int(columns[-1]) + 1
     y0, y1 = int(rows[0]), int(rows[-1]) + 1
-    return crop(image, (x0, y0, x1, y1), spec, mask[y0:y1, x0:x1])
+    return (x0, y0, x1, y1), mask[y0:y1, x0:x1]
 
 
 def cached_crops(pictures: Sequence[Picture], spec: CropSpec, path: Path) -> UInt8Array:

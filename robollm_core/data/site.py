@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,9 @@ from robollm_core.data.site_files import SiteFiles
 from robollm_core.data.site_labels import (
     ANSWERS,
     CORRECTED,
+    PICKED,
     SOURCES,
+    TRUTH,
     FrameLabels,
     Moment,
     answer_labels,
@@ -25,6 +27,7 @@ from robollm_core.data.site_labels import (
 )
 from robollm_core.data.site_scan import Labels, LeftOut, Scan, choose_labels, scan_bags
 from robollm_core.data.site_split import SPLITS, check_shares, divide
+from robollm_core.data.site_views import read_views
 from robollm_core.errors import ConfigError, DatasetError, ImageError, OutputError
 
 SUMMARY = "summary.json"
@@ -49,7 +52,7 @@ class SiteOrder:
         trust_answers: cosine from which an answer is a label; None for never.
         references: where relative paths of manifests start, None for the
             folder each bag lies in.
-        val_share, test_share: of the samples.
+        val_share, test_share: of the samples; 0 and 1 put everything into test.
         split_by: "container" or "item", see `site_split.divide`.
         seed: of the division.
     """
@@ -149,7 +152,13 @@ def _write_bag(
     folder = references or scan.bag.resolve().parent
     for used in {id(m): m for m in manifests.values() if m is not None}.values():
         files.references(used, folder)
-    for moment, event in _frames(scan, labels):
+    whole = {m: scan.viewed[m] for m, own in labels.items()
+             if m in scan.viewed and own.source in (TRUTH, PICKED)}  # fmt: skip
+    by_pick = {pick.pick_id: moment for moment, pick in whole.items()}
+    for pick, photos in read_views(scan.bag, list(whole.values())):
+        files.item_references(pick.item_id, pick.references, folder)
+        files.pick(number, pick, photos, manifests[by_pick[pick.pick_id]])
+    for moment, event in _frames(scan, labels.keys() - whole.keys()):
         name = f"{number}-{re.sub('[^A-Za-z0-9._-]', '_', moment.camera)}-{moment.stamp_ns}"
         try:
             image = event.decode().image_rgb
@@ -162,9 +171,9 @@ def _write_bag(
         files.frame(name, image, labels[moment], scene, manifest)
 
 
-def _frames(scan: Scan, labels: Labels) -> Iterator[tuple[Moment, ImageEvent]]:
+def _frames(scan: Scan, labelled: Set[Moment]) -> Iterator[tuple[Moment, ImageEvent]]:
     """The labelled frames, each once."""
-    waiting = set(labels)
+    waiting = set(labelled)
     with BagReader(scan.bag, scan.image_topic) as reader:
         for event in reader.events():
             if isinstance(event, ImageEvent):
@@ -184,10 +193,14 @@ def _sources(labels: Sequence[Mapping[Moment, FrameLabels]]) -> dict[str, Any]:
 def _divide(
     scenes: Mapping[str, Sequence[str]], order: SiteOrder, shares: Mapping[str, float]
 ) -> dict[str, str]:
-    """Divide the scenes that have picks, so that each split gets some; the others train."""
+    """Divide the scenes that have picks, so that each split gets some; the others train.
+
+    Where everything measures, they do as well.
+    """
     picked = {name: own for name, own in scenes.items() if own} or scenes
     chosen = divide(picked, order.split_by, shares, order.seed)
-    return chosen | {name: "train" for name in scenes if name not in chosen}
+    rest = "test" if order.test_share == 1.0 else "train"
+    return chosen | {name: rest for name in scenes if name not in chosen}
 
 
 def _again(scenes: Mapping[str, Sequence[str]], split_of: Mapping[str, str]) -> dict[str, int]:

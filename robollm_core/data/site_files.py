@@ -4,7 +4,7 @@
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from robollm_core.data.samples import Region
 from robollm_core.data.site_labels import FrameLabels, LabelledInstance
 from robollm_core.data.site_scan import LeftOut
 from robollm_core.data.site_split import SPLITS
+from robollm_core.data.site_views import ViewedPick
 from robollm_core.errors import DatasetError, ImageError
 from robollm_core.images import decode_image, encode_jpeg
 from robollm_core.types import BoolArray, Manifest, UInt8Array
@@ -28,6 +29,7 @@ MIN_PX, MIN_VISIBLE = 300, 0.3
 """A pick or a defect sample shows at least so many pixels, and such a share of the item."""
 
 _QUALITY = 95
+_JPEG = b"\xff\xd8"
 _MARGIN = 0.25
 _CATEGORIES = ({"id": 1, "name": CLASS_NAME}, {"id": 2, "name": "tote"})
 
@@ -71,6 +73,7 @@ class SiteFiles:
         self.left_out = left_out
         self.written = Written()
         self.referenced: set[str] = set()
+        self._taken: set[str] = set()
 
     def references(self, manifest: Manifest, folder: Path) -> None:
         """Copy the reference images of a manifest's items; PNG and others become JPEG.
@@ -80,16 +83,20 @@ class SiteFiles:
             folder: where the images are.
         """
         for item in manifest.items:
-            if item.item_id in self.referenced or not _is_name(item.item_id):
-                continue
-            number = 0
-            for path in item.reference_images:
-                data = self._reference(folder / path, item.item_id)
-                if data is not None:
-                    number += 1
-                    _write(self._root / PICKS / "Reference_Images" / item.item_id, number, data)
-            if number:
-                self.referenced.add(item.item_id)
+            self.item_references(item.item_id, item.reference_images, folder)
+
+    def item_references(self, item_id: str, paths: Sequence[str], folder: Path) -> None:
+        """Copy the reference images of one item, as `references` does."""
+        if item_id in self.referenced or not _is_name(item_id):
+            return
+        number = 0
+        for path in paths:
+            data = self._reference(folder / path, item_id)
+            if data is not None:
+                number += 1
+                _write(self._root / PICKS / "Reference_Images" / item_id, number, data)
+        if number:
+            self.referenced.add(item_id)
 
     def _reference(self, path: Path, item_id: str) -> bytes | None:
         try:
@@ -99,7 +106,61 @@ class SiteFiles:
             reason = getattr(error, "strerror", None) or str(error)
             self.left_out.add("reference image that cannot be read", f"{item_id}: {path}: {reason}")
             return None
-        return data if data[:2] == b"\xff\xd8" else encode_jpeg(pixels, _QUALITY)
+        return data if data[:2] == _JPEG else encode_jpeg(pixels, _QUALITY)
+
+    def pick(
+        self,
+        bag: str,
+        pick: ViewedPick,
+        photos: Mapping[str, bytes],
+        manifest: Manifest | None,
+    ) -> None:
+        """Write a pick whose images are whole views, byte for byte and under its own name.
+
+        Args:
+            bag: number of its recording, which tells picks of the same name apart.
+            pick: says what and where.
+            photos: view to image file.
+            manifest: in force, None without.
+        """
+        if manifest is None:
+            self.left_out.add("pick without a manifest", f"{pick.pick_id}: {pick.item_id}")
+            return
+        items = (item.item_id for item in manifest.items)
+        if not all(map(_is_name, (pick.pick_id, pick.item_id, *items, *pick.unreferenced))):
+            self.left_out.add("pick with an id that cannot be the name of a folder", pick.pick_id)
+            return
+        read = {view: self._photo(pick, view, data) for view, data in photos.items()}
+        kept = {view: data for view, data in read.items() if data}
+        for view in pick.views.keys() - photos.keys():
+            self.left_out.add("view of a pick that is not in the bag", f"{pick.pick_id}: {view}")
+        if next(iter(pick.views)) not in kept:
+            return
+        name = pick.pick_id if pick.pick_id not in self._taken else f"{bag}-{pick.pick_id}"
+        self._taken.add(name)
+        self._pick(name, pick, kept, manifest)
+
+    def _pick(
+        self, name: str, pick: ViewedPick, photos: Mapping[str, bytes], manifest: Manifest
+    ) -> None:
+        folder = self._root / PICKS / "Picks" / name
+        for view, data in photos.items():
+            _write(folder, view, data)
+        notes = {view: each.outline for view, each in pick.views.items() if view in photos}
+        (folder / "annotation.json").write_bytes(_json({"GT_ID": pick.item_id, **notes}))
+        container = {**_container(manifest), **pick.unreferenced}
+        (folder / "container.json").write_bytes(_json(container))
+        scene = manifest.container_id
+        self.written.picks.setdefault(scene, []).append((name, pick.item_id))
+
+    def _photo(self, pick: ViewedPick, view: str, data: bytes) -> bytes:
+        """The file as it is, or as JPEG when it is another one; empty when it is broken."""
+        try:
+            pixels = decode_image(data, f"{view} of {pick.pick_id}")
+        except ImageError as error:
+            self.left_out.add("frame that cannot be decoded", str(error))
+            return b""
+        return data if data[:2] == _JPEG else encode_jpeg(pixels, _QUALITY)
 
     def frame(
         self,

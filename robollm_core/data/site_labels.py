@@ -98,6 +98,9 @@ def read_labels(path: Path) -> dict[Moment, FrameLabels]:
 def truth_labels(tree: Mapping[str, Any]) -> tuple[Moment, FrameLabels]:
     """Read a message of the ground truth topic.
 
+    Returns:
+        Its frame and labels; they are complete unless the message says otherwise.
+
     Raises:
         DatasetError: If it is not as `robollm synth bag` writes it.
     """
@@ -109,7 +112,7 @@ def truth_labels(tree: Mapping[str, Any]) -> tuple[Moment, FrameLabels]:
             "a ground truth needs stamp_ns, camera and instances of item_id and rle, polygons or "
             f"bbox; got {str(tree)[:120]} ({error!r})."
         ) from error
-    return moment, FrameLabels(TRUTH, instances, complete=True)
+    return moment, FrameLabels(TRUTH, instances, complete=tree.get("complete", True) is True)
 
 
 def pick_labels(text: str) -> tuple[Moment, FrameLabels] | None:

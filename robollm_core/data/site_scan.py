@@ -26,6 +26,7 @@ from robollm_core.data.site_labels import (
     pick_labels,
     truth_labels,
 )
+from robollm_core.data.site_views import ViewedPick, viewed_picks
 from robollm_core.errors import BagError, DatasetError, ManifestError
 from robollm_core.manifests import check_version, parse_manifest
 from robollm_core.types import Manifest
@@ -74,6 +75,7 @@ class Scan:
         frames: every frame to the manifest in force when it was recorded.
         manifests: every manifest by container id and version.
         labels: what the bag itself says of its frames, by source.
+        viewed: picks whose images are whole views, by the frame of the first.
     """
 
     bag: Path
@@ -81,6 +83,7 @@ class Scan:
     frames: dict[Moment, Manifest | None] = field(default_factory=dict)
     manifests: dict[tuple[str, int], Manifest] = field(default_factory=dict)
     labels: dict[str, dict[Moment, FrameLabels]] = field(default_factory=dict)
+    viewed: dict[Moment, ViewedPick] = field(default_factory=dict)
 
     def manifest(self, moment: Moment, labels: FrameLabels) -> Manifest | None:
         """The manifest that holds for a frame's labels."""
@@ -112,8 +115,9 @@ def scan_bags(bags: Sequence[Path], image_topic: str, left_out: LeftOut) -> list
 
 def _scan(bag: Path, image_topic: str, left_out: LeftOut) -> Scan:
     scan = Scan(bag, labels={TRUTH: {}})
+    _read_picks(scan, left_out)
     force: Manifest | None = None
-    with BagReader(bag, image_topic) as reader:
+    with BagReader(bag, image_topic or _first_view(scan)) as reader:
         scan.image_topic = reader.image_topic
         for event in reader.events():
             if isinstance(event, ManifestEvent):
@@ -125,8 +129,13 @@ def _scan(bag: Path, image_topic: str, left_out: LeftOut) -> Scan:
                 if moment in scan.frames:
                     left_out.add("frame of a stamp that came before", _name(bag, moment))
                 scan.frames.setdefault(moment, force)
-    scan.labels[PICKED] = _read_picks(bag, left_out)
     return scan
+
+
+def _first_view(scan: Scan) -> str:
+    """The topic that picks of whole views begin with; "" without such, or with several."""
+    topics = {next(iter(pick.views.values())).topic for pick in scan.viewed.values()}
+    return topics.pop() if len(topics) == 1 else ""
 
 
 def _accept(
@@ -152,13 +161,17 @@ def _read_truth(event: TruthEvent, scan: Scan, left_out: LeftOut) -> None:
     scan.labels[TRUTH][moment] = labels
 
 
-def _read_picks(bag: Path, left_out: LeftOut) -> dict[Moment, FrameLabels]:
+def _read_picks(scan: Scan, left_out: LeftOut) -> None:
+    bag = scan.bag
     topics = find_topics(bag, PICK_TOPIC, rostypes.STRING)
     events = [
         str(message.data)
         for _, _, message in read_topics(bag, dict.fromkeys(topics, rostypes.STRING))
     ]
     cancelled = _cancelled(events)
+    scan.viewed, wrong = viewed_picks(events, cancelled)
+    for what in wrong:
+        left_out.add("pick event whose views cannot be read", f"{bag}: {what}")
     picks: dict[Moment, FrameLabels] = {}
     for text in events:
         try:
@@ -174,7 +187,7 @@ def _read_picks(bag: Path, left_out: LeftOut) -> dict[Moment, FrameLabels]:
         moment, labels = found
         before = picks[moment].instances if moment in picks else ()
         picks[moment] = FrameLabels(PICKED, (*before, *labels.instances), manifest=labels.manifest)
-    return picks
+    scan.labels[PICKED] = picks
 
 
 def _cancelled(events: Sequence[str]) -> set[str]:

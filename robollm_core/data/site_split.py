@@ -17,15 +17,18 @@ DIVIDE_BY = ("container", "item")
 
 
 def check_shares(val_share: float, test_share: float) -> None:
-    """Refuse shares that leave nothing to train.
+    """Refuse shares that leave nothing to train, unless everything is to measure.
 
     Raises:
-        ConfigError: If val has nothing, one is negative, or train has less than a tenth.
+        ConfigError: If val has nothing, one is negative, or train has less than a tenth;
+            val 0 and test 1 are allowed.
     """
+    if (val_share, test_share) == (0.0, 1.0):
+        return
     if not (val_share > 0.0 and test_share >= 0.0 and val_share + test_share <= 0.9):
         raise ConfigError(
             "--val-share must be above 0, --test-share at least 0, and both together at most "
-            f"0.9; got {val_share} and {test_share}."
+            f"0.9, or 0 and 1 to put everything into test; got {val_share} and {test_share}."
         )
 
 
@@ -39,7 +42,8 @@ def divide(
         by: "container", each scene alone: an item may be in several splits, as
             in a site where the same goods come back; or "item", scenes that
             share an item together, so that no item is in two splits.
-        shares: split to its share of the samples; a split of share 0 gets none.
+        shares: split to its share of the samples; a split of share 0 gets none, and
+            where test has all of it, train does.
         seed: of the draw.
 
     Returns:
@@ -49,6 +53,8 @@ def divide(
     Raises:
         DatasetError: If there are fewer scenes, or groups, than splits.
     """
+    if shares["test"] == 1.0:
+        return dict.fromkeys(scenes, "test")
     groups = _groups(scenes) if by == "item" else [[name] for name in sorted(scenes)]
     parts = [name for name in SPLITS[1:] if shares[name] > 0]
     if len(groups) <= len(parts):

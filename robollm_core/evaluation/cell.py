@@ -12,11 +12,31 @@ import numpy.typing as npt
 from robollm_core.data import rle
 from robollm_core.data.bag import BagReader, ImageEvent, ManifestEvent, TruthEvent
 from robollm_core.errors import BagError, DatasetError
+from robollm_core.evaluation.outcome import Outcome, Request
 from robollm_core.manifests import parse_manifest
-from robollm_core.types import BoolArray, PerceptionResult
+from robollm_core.types import BoolArray, Instance, PerceptionResult
 
 MIN_IOU = 0.5
 """A truth is found by an instance whose mask overlaps it at least so much."""
+
+
+Overlaps = npt.NDArray[np.float64]
+
+
+def evaluate(request: Request) -> Outcome:
+    """Measure the whole cell on a bag with ground truth or pick events.
+
+    Args:
+        request: the data set is an .mcap or .db3 file or a rosbag2 folder, the models
+            a folder with the three networks.
+
+    Raises:
+        RobollmError: If bag, networks or references are not as they should be; see
+            `cell_evaluation.measure`.
+    """
+    from robollm_core.evaluation.cell_evaluation import measure  # needs scipy; a robot has none
+
+    return measure(request)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,28 +150,44 @@ def match(result: PerceptionResult, truth: FrameTruth) -> list[int | None]:
     Returns:
         For each truth the index into `result.items`, None when it was not found.
     """
-    overlaps = _mask_iou(result, truth)
-    pairs: list[int | None] = [None] * len(truth.instances)
-    for _ in range(min(overlaps.shape)):
-        row, column = np.unravel_index(int(np.argmax(overlaps)), overlaps.shape)
-        if overlaps[row, column] < MIN_IOU:
+    return assign(_mask_iou(result, truth))
+
+
+def assign(overlaps: Overlaps) -> list[int | None]:
+    """Pair rows and columns one to one, the best overlap first, down to `MIN_IOU`.
+
+    Args:
+        overlaps: (truths, answers) intersection over union.
+
+    Returns:
+        For each truth its column, None when it has none.
+    """
+    left = overlaps.copy()
+    pairs: list[int | None] = [None] * len(left)
+    for _ in range(min(left.shape)):
+        row, column = np.unravel_index(int(np.argmax(left)), left.shape)
+        if left[row, column] < MIN_IOU:
             break
         pairs[int(row)] = int(column)
-        overlaps[row, :] = overlaps[:, column] = -1.0
+        left[row, :] = left[:, column] = -1.0
     return pairs
 
 
-def _mask_iou(result: PerceptionResult, truth: FrameTruth) -> npt.NDArray[np.float64]:
+def _mask_iou(result: PerceptionResult, truth: FrameTruth) -> Overlaps:
     """(truths, items) float64 intersection over union of the masks."""
     overlaps = np.zeros((len(truth.instances), len(result.items)))
     for column, report in enumerate(result.items):
-        x0, y0, x1, y1 = report.instance.box_xyxy_px
-        mask = report.instance.mask_in_box
         for row, instance in enumerate(truth.instances):
-            shared = np.count_nonzero(instance.mask[y0:y1, x0:x1] & mask)
-            union = np.count_nonzero(mask) + np.count_nonzero(instance.mask) - shared
-            overlaps[row, column] = shared / union if union else 0.0
+            overlaps[row, column] = mask_iou(report.instance, instance.mask)
     return overlaps
+
+
+def mask_iou(instance: Instance, mask: BoolArray) -> float:
+    """Intersection over union of an instance and a (H, W) mask of its image; 0 of nothing."""
+    x0, y0, x1, y1 = instance.box_xyxy_px
+    shared = np.count_nonzero(mask[y0:y1, x0:x1] & instance.mask_in_box)
+    union = np.count_nonzero(instance.mask_in_box) + np.count_nonzero(mask) - shared
+    return shared / union if union else 0.0
 
 
 def score(pairs: Iterable[tuple[PerceptionResult | None, FrameTruth]]) -> Score:

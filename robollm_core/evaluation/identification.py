@@ -2,314 +2,284 @@
 # SPDX-License-Identifier: Apache-2.0
 """Identification, judged as it ships: exported graph, stage's crop, unique items."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from tqdm import tqdm
 
-from robollm_core.config import Config, RuntimeConfig
 from robollm_core.data.armbench_identification import (
+    ALL_VIEWS,
     VIEWS,
     IdentificationSplit,
     Pick,
-    read_identification,
 )
-from robollm_core.data.samples import Picture, cut
-from robollm_core.errors import DatasetError
-from robollm_core.evaluation.intervals import (
-    Figure,
-    auroc,
-    fpr_at_recall,
-    proportion,
-    threshold_at_recall,
-    two_sample,
+from robollm_core.errors import ConfigError, DatasetError
+from robollm_core.evaluation import identification_figures as figures_of
+from robollm_core.evaluation.embedding import FUSED, Embedded, embed_samples, views_of
+from robollm_core.evaluation.identification_exhibits import Shelf, crop_of, exhibits
+from robollm_core.evaluation.identification_figures import Asked, Whole
+from robollm_core.evaluation.identification_inputs import (
+    check_broken,
+    embed_view,
+    index_facts,
+    read_split,
+    released_lists,
+    with_every_reference,
 )
-from robollm_core.identification.gallery import item_scores
-from robollm_core.runtime.artifact import load_artifact
-from robollm_core.runtime.factory import load_engine
-from robollm_core.runtime.furniture import (
-    RELEASED,
-    check_stage,
-    crop_spec,
-    has_output,
-    reference_output,
-    reference_scale,
-    scoring,
+from robollm_core.evaluation.identification_nearest import evaluate_nearest
+from robollm_core.evaluation.identification_peers import (
+    Verdict,
+    output_csv,
+    retrieval,
+    verdict_of,
 )
-from robollm_core.types import Engine, Float32Array
+from robollm_core.evaluation.identification_protocols import (
+    CLOSED,
+    NO_REFERENCE,
+    STRANGER,
+    Answer,
+    answers,
+    rank_of,
+    ranks,
+    scores_of,
+    sort_picks,
+    ways_of,
+)
+from robollm_core.evaluation.identification_report import blocks
+from robollm_core.evaluation.outcome import Outcome, Request
 
-RANKS = (1, 2, 3, 5)
-FUSED = "fused"
-_BATCH = 32
+__all__ = [
+    "FUSED", "Embedded", "evaluate", "rank_of", "ranks", "scores_of", "sort_picks", "views_of",
+]  # fmt: skip
 
-Ranks = npt.NDArray[np.int64]
+PROTOCOLS = ("item", "nearest")
+_ASKED = (CLOSED, STRANGER, NO_REFERENCE)
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Everything of a split as numbers.
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """A split, asked.
 
     Attributes:
-        queries: way of asking (a view name, or "fused") to pick id to (D,).
-        gallery: item id to (references, D).
-        scale: inverse temperature at which an item's references are put together.
-        unit: what a score is divided by before a threshold is compared with it: 1,
-            or the width D where scores are raw dot products.
-    """
-
-    queries: Mapping[str, Mapping[str, Float32Array]]
-    gallery: Mapping[str, Float32Array]
-    scale: float = math.inf
-    unit: float = 1.0
-
-
-def evaluate(
-    artifact: Path, data: Path, split: str = "test", config: Config | None = None
-) -> dict[str, Any]:
-    """Measure an identification artifact.
-
-    Args:
-        artifact: x.onnx; x_fusion.onnx lies beside it.
-        data: folder in ARMBench's identification layout.
-        split: "train", "val" or "test".
-        config: says on which runtime; None for the defaults.
-
-    Returns:
-        The section of metrics.json. recall_at_K_n1 asks with PickRGB,
-        recall_at_K_n3 with the three views fused, of the same picks. Where no
-        pick has all views, as in a cell with one camera, PickRGB alone is asked.
-
-    Raises:
-        ArtifactError: If an artifact is missing or not what it should be.
-        DatasetError: If the data is, or no pick can be asked in all ways.
-    """
-    samples = read_identification(data, split)
-    embedded = embed(artifact, samples, (config or Config()).runtime)
-    groups = sort_picks(samples)
-    if not groups["closed"]:
-        raise DatasetError(f"no pick of {data} has its views and a known item on its manifest.")
-    sizes = [sum(name in embedded.gallery for name in p.manifest) for p in groups["closed"]]
-    section: dict[str, Any] = {
-        **_headline(groups["closed"], embedded),
-        "views": {
-            view: _recalls(groups["closed"], embedded, view)
-            for view in VIEWS
-            if view in embedded.queries
-        },
-        "gallery": {
-            "kind": "items of the pick's manifest that have references",
-            "mean": round(float(np.mean(sizes)), 2),
-            "min": min(sizes),
-            "max": max(sizes),
-        },
-        "all_references": _whole_gallery(groups["closed"], embedded),
-        "picks": {name: len(group) for name, group in groups.items()},
-        "open_set": {way: _open_set(groups, embedded, way) for _, way in _ways(embedded)},
-    }
-    return section
-
-
-def views_of(samples: IdentificationSplit) -> tuple[str, ...]:
-    """What picks are asked by: all views, or PickRGB alone where no pick has all."""
-    whole = any(all(view in pick.views for view in VIEWS) for pick in samples.picks)
-    return VIEWS if whole else VIEWS[:1]
-
-
-def _ways(embedded: Embedded) -> list[tuple[str, str]]:
-    """The ways of asking that count, with the ending of their figures."""
-    return [(end, way) for end, way in (("n1", VIEWS[0]), ("n3", FUSED)) if way in embedded.queries]
-
-
-def sort_picks(samples: IdentificationSplit) -> dict[str, list[Pick]]:
-    """Sort picks by what can be asked of them.
-
-    Returns:
-        "closed": all of `views_of`, item on the manifest and with references;
-        "not_on_manifest": all views, item absent from the manifest;
-        "no_reference": on the manifest, but the item has no reference;
-        "lacks_views": one of the views is missing.
-    """
-    views = views_of(samples)
-    groups: dict[str, list[Pick]] = {
-        name: [] for name in ("closed", "not_on_manifest", "no_reference", "lacks_views")
-    }
-    for pick in samples.picks:
-        if any(view not in pick.views for view in views):
-            groups["lacks_views"].append(pick)
-        elif pick.item_id not in pick.manifest:
-            groups["not_on_manifest"].append(pick)
-        elif pick.item_id not in samples.references:
-            groups["no_reference"].append(pick)
-        else:
-            groups["closed"].append(pick)
-    return groups
-
-
-def embed(artifact: Path, samples: IdentificationSplit, runtime: RuntimeConfig) -> Embedded:
-    """Run the exported networks over all pictures of a split.
-
-    Raises:
-        ArtifactError: If an artifact is missing or not what it should be.
-        DatasetError: If no pick has PickRGB, or the network asks with three views
-            and none has all.
-    """
-    path, sidecar = load_artifact(artifact)
-    check_stage(sidecar, "identification")
-    spec = crop_spec(sidecar)
-    engine = load_engine(path, runtime)
-    # a network of single views has no features to fuse
-    fusion = _fusion_engine(path, runtime) if has_output(sidecar, "feature") else None
-    views = views_of(samples)
-    picks = [p for p in samples.picks if all(view in p.views for view in views)]
-    if not picks:
-        raise DatasetError(f"the split has no pick with {VIEWS[0]}.")
-    pictures = [p.views[view] for p in picks for view in views]
-    owners = [name for name, own in samples.references.items() for _ in own]
-    pictures += [picture for own in samples.references.values() for picture in own]
-    answers = _run(engine, pictures, spec)
-    count = len(picks) * len(views)
-    by_pick = {
-        name: rows[:count].reshape(len(picks), len(views), -1) for name, rows in answers.items()
-    }
-    queries: dict[str, dict[str, Float32Array]] = {}
-    if "embedding" in by_pick:
-        for v, view in enumerate(views):
-            queries[view] = {p.pick_id: by_pick["embedding"][i, v] for i, p in enumerate(picks)}
-    if fusion is not None and views == VIEWS:
-        fused = _fuse(fusion, by_pick["feature"])
-        queries[FUSED] = {pick.pick_id: fused[i] for i, pick in enumerate(picks)}
-    if not queries:
-        raise DatasetError("the network asks with three views, and no pick of the split has all.")
-    references = answers[reference_output(sidecar)][count:]
-    unit = float(references.shape[1]) if scoring(sidecar) == RELEASED else 1.0
-    return Embedded(queries, _by_item(owners, references), reference_scale(sidecar), unit)
-
-
-def _fusion_engine(path: Path, runtime: RuntimeConfig) -> Engine:
-    fusion_path, sidecar = load_artifact(path.with_name(f"{path.stem}_fusion.onnx"))
-    check_stage(sidecar, "identification_fusion")
-    return load_engine(fusion_path, runtime)
-
-
-def _by_item(owners: Sequence[str], rows: Float32Array) -> dict[str, Float32Array]:
-    gallery: dict[str, list[Float32Array]] = {}
-    for name, row in zip(owners, rows, strict=True):
-        gallery.setdefault(name, []).append(row)
-    return {name: np.stack(own) for name, own in gallery.items()}
-
-
-def _run(engine: Engine, pictures: Sequence[Picture], spec: Any) -> dict[str, Float32Array]:
-    """Every output of the network, (pictures, ...) each."""
-    parts: dict[str, list[Float32Array]] = {}
-    for start in tqdm(range(0, len(pictures), _BATCH), desc="embed", mininterval=1.0):
-        crops = np.stack([cut(picture, spec) for picture in pictures[start : start + _BATCH]])
-        for name, rows in engine.run({"images": crops}).items():
-            parts.setdefault(name, []).append(np.asarray(rows, np.float32))
-    return {name: np.concatenate(rows) for name, rows in parts.items()}
-
-
-def _fuse(engine: Engine, features: Float32Array) -> Float32Array:
-    parts = [
-        np.asarray(engine.run({"features": features[start : start + _BATCH]})["embedding"])
-        for start in range(0, len(features), _BATCH)
-    ]
-    return np.concatenate(parts).astype(np.float32)
-
-
-def scores_of(query: Float32Array, items: Sequence[str], embedded: Embedded) -> dict[str, float]:
-    """Similarity of a query to every item, as the stage scores it, each item once.
-
-    Items without a reference are left out.
-    """
-    names = [name for name in dict.fromkeys(items) if name in embedded.gallery]
-    if not names:
-        return {}
-    rows = [embedded.gallery[name] for name in names]
-    starts = np.cumsum([0, *(len(own) for own in rows[:-1])], dtype=np.int64)
-    similarity = (np.concatenate(rows) @ query)[None]
-    scores = item_scores(similarity, starts, embedded.scale)[0]
-    return dict(zip(names, scores.tolist(), strict=True))
-
-
-def rank_of(item_id: str, scores: Mapping[str, float]) -> int:
-    """Place of an item, from 1; a tie counts against it."""
-    own = scores[item_id]
-    return sum(score >= own for score in scores.values())
-
-
-def ranks(
-    picks: Sequence[Pick], embedded: Embedded, way: str, items: Sequence[str] | None = None
-) -> Ranks:
-    """Place of the true item of every pick.
-
-    Args:
-        picks: whose item is in the gallery.
+        samples: the split, with every reference image of the data set.
+        count: picks that were asked for, broken ones included.
         embedded: the numbers.
-        way: a view name or "fused".
-        items: the gallery; None for the pick's own manifest.
+        groups: picks by what can be asked of them.
+        asked: n1 and n3 to group to answers.
+        views: view to the answers of closed picks.
+        wholes: galleries for all picks, by name.
+    """
+
+    samples: IdentificationSplit
+    count: int
+    embedded: Embedded
+    groups: Mapping[str, Sequence[Pick]]
+    asked: Asked
+    views: Mapping[str, Sequence[Answer]]
+    wholes: Mapping[str, Whole]
+
+
+def evaluate(request: Request) -> Outcome:
+    """Measure an identification network, or a peer's encoder.
+
+    Args:
+        request: a data set in ARMBench's identification layout. `options`:
+            "protocol", "item" or amzn's "nearest"; "index", a folder with the
+            released index files, for the galleries of the count as the released
+            code does it; "galleries", "all" or "split", without the whole one;
+            and those of `embedding.embed_samples`.
 
     Returns:
-        (n,) int64, from 1.
+        recall_at_K_n1 asks with PickRGB, recall_at_K_n3 with the three views
+        fused, of the same picks. Where no pick has all views, as in a cell with
+        one camera, PickRGB alone is asked.
+
+    Raises:
+        ArtifactError: If a network is missing or not what it should be.
+        ConfigError: If there is no such protocol.
+        DatasetError: If the data is not as it should be, too much of it is broken,
+            or no pick can be asked in all ways.
     """
-    found = [
-        rank_of(
-            pick.item_id,
-            scores_of(embedded.queries[way][pick.pick_id], items or pick.manifest, embedded),
+    protocol = request.options.get("protocol", "item")
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
+    if protocol == "nearest":
+        return evaluate_nearest(request)
+    measured = measure(request)
+    figures = _figures(measured, request)
+    verdicts = _verdicts(measured)
+    figures["peers"] = {name: retrieval(own) for name, own in verdicts.items()}
+    best = list(measured.asked)[-1]
+    return Outcome(
+        figures=figures,
+        records=records(measured),
+        blocks=tuple(blocks(figures, measured.asked, measured.wholes)),
+        exhibits=exhibits(measured.asked[best][CLOSED], _shelf(measured, request)),
+        files={name: output_csv(own) for name, own in verdicts.items()},
+        networks=measured.embedded.networks,
+        samples=measured.count,
+    )
+
+
+def measure(request: Request) -> Measured:
+    """Embed a split and ask for every pick; see `evaluate`."""
+    split, count = read_split(request)
+    samples = with_every_reference(split, request)
+    embedded = embed_samples(samples, request)
+    groups = sort_picks(samples, embedded)
+    if not groups[CLOSED]:
+        raise DatasetError(
+            f"no pick of {request.dataset} has its views and a known item on its manifest."
         )
+    scale = confidence_scale(embedded)
+    lists = released_lists(request)
+    ways = dict(ways_of(embedded))
+    asked = {
+        end: {group: answers(groups[group], embedded, way, scale, lists) for group in _ASKED}
+        for end, way in ways.items()
+    }
+    galleries = {
+        "picked_references": list(dict.fromkeys(pick.item_id for pick in groups[CLOSED])),
+        "all_references": [name for name in split.references if name in embedded.gallery],
+        "whole_gallery": list(embedded.gallery),
+    }
+    if samples.references is split.references:
+        del galleries["whole_gallery"]
+    views = _views(samples, groups[CLOSED], embedded, request)
+    check_broken(samples, count, request)
+    wholes = {
+        name: figures_of.rank_in(groups[CLOSED], embedded, items, ways)
+        for name, items in galleries.items()
+    }
+    return Measured(samples, count, embedded, groups, asked, views, wholes)
+
+
+def confidence_scale(embedded: Embedded) -> float:
+    """The inverse temperature of confidences: the network's own, or 1 where it names none."""
+    return embedded.scale if np.isfinite(embedded.scale) else 1.0
+
+
+def _views(
+    samples: IdentificationSplit, closed: Sequence[Pick], embedded: Embedded, request: Request
+) -> dict[str, list[Answer]]:
+    """Answers of each view alone; FarTrayRGB is part of no way of asking, so it comes extra."""
+    scale = confidence_scale(embedded)
+    found = {
+        view: answers(closed, embedded, view, scale) for view in VIEWS if view in embedded.queries
+    }
+    if len(found) == len(VIEWS):
+        for view in ALL_VIEWS[len(VIEWS) :]:
+            extra = replace(embedded, queries={view: embed_view(samples, request, view)})
+            found[view] = answers(closed, extra, view, scale)
+    return {view: own for view, own in found.items() if own}
+
+
+def _figures(measured: Measured, request: Request) -> dict[str, Any]:
+    asked, embedded, seed = measured.asked, measured.embedded, request.seed
+    ways = dict(ways_of(embedded))
+    closed = next(iter(asked.values()))[CLOSED]
+    words = {
+        "picked_references": "Gallery: the items that the picks of the split picked.",
+        "all_references": "Gallery: all items with references that a manifest or a pick of the "
+        "split names.",
+        "whole_gallery": "Gallery: all items of the data set that have references.",
+    }
+    return {
+        **figures_of.headline(asked, seed),
+        "views": figures_of.by_view(measured.views, seed),
+        "gallery": figures_of.gallery(closed),
+        **{
+            name: figures_of.whole_gallery(whole, words[name], seed)
+            for name, whole in measured.wholes.items()
+        },
+        "image_level": _image_level(asked, request),
+        "picks": {name: len(group) for name, group in measured.groups.items()},
+        "open_set": figures_of.open_set(asked, ways, STRANGER, seed),
+        "open_set_no_reference": figures_of.open_set(asked, ways, NO_REFERENCE, seed),
+        "calibration": figures_of.calibrated(asked, _scale(embedded), seed),
+        "abstain": figures_of.abstaining(asked, seed),
+        "by_manifest_size": figures_of.binned(asked, figures_of.SIZES, "manifest", seed),
+        "by_references": figures_of.binned(asked, figures_of.REFERENCES, "references", seed),
+        "scoring": {
+            "kind": "dot products of the embeddings, cosines where those are of unit length",
+            "unit": embedded.unit,
+            "over_references": "best"
+            if np.isinf(embedded.scale)
+            else f"soft maximum at inverse temperature {embedded.scale:g}",
+            "preparation": embedded.preparation,
+        },
+    }
+
+
+def _image_level(asked: Asked, request: Request) -> dict[str, Any]:
+    if not request.options.get("index"):
+        return figures_of.image_level(asked, "Gallery: the manifest, items with references.")
+    lists = "Galleries: the lists of the released index files; picks they lack are left out."
+    return figures_of.image_level(asked, lists) | {"index_files": index_facts(request)}
+
+
+def _scale(embedded: Embedded) -> str:
+    if np.isfinite(embedded.scale):
+        return f"inverse temperature {embedded.scale:g}, learned by the network"
+    return "inverse temperature 1: the network names none, so its confidences mean little"
+
+
+def _verdicts(measured: Measured) -> dict[str, list[Verdict]]:
+    """Rows of output.csv, of the best way of asking; those of a lesser way in a folder.
+
+    The official script wants this very name, so each has a folder of its own.
+    """
+    order = {pick.pick_id: place for place, pick in enumerate(measured.samples.picks)}
+    found = {}
+    for end, groups in measured.asked.items():
+        last = end == list(measured.asked)[-1]
+        own = [verdict_of(one) for group in _ASKED for one in groups[group]]
+        answered = {one.pick.pick_id for one in own}
+        # a manifest without any reference is answered with nothing, which is wrong
+        asked = [pick for group in _ASKED for pick in measured.groups[group]]
+        own += [Verdict(pick) for pick in asked if pick.pick_id not in answered]
+        name = "output.csv" if last else f"{end}/output.csv"
+        found[name] = sorted(own, key=lambda one: order[one.pick.pick_id])
+    return found
+
+
+def _shelf(measured: Measured, request: Request) -> Shelf:
+    embedded = measured.embedded
+    way = ways_of(embedded)[-1][1]
+    return Shelf(
+        pictures=measured.samples.references,
+        gallery=embedded.gallery,
+        queries=[embedded.queries[way]],
+        views=VIEWS if way == FUSED else VIEWS[:1],
+        crop=crop_of(request),
+        broken=frozenset(entry.path for entry in request.broken.entries),
+    )
+
+
+def records(measured: Measured) -> list[dict[str, Any]]:
+    """One a pick, in the order of the split."""
+    rows: dict[str, dict[str, Any]] = {
+        pick.pick_id: {"id": pick.pick_id, "group": group, "item": pick.item_id}
+        for group, picks in measured.groups.items()
         for pick in picks
-    ]
-    return np.asarray(found, dtype=np.int64)
+    }
+    for end, groups in measured.asked.items():
+        for group in _ASKED:
+            for one in groups[group]:
+                rows[one.pick.pick_id] |= _facts(one) | {end: _answer(one)}
+    return [rows[pick.pick_id] for pick in measured.samples.picks]
 
 
-def _recalls(picks: Sequence[Pick], embedded: Embedded, way: str) -> dict[str, Figure]:
-    places = ranks(picks, embedded, way)
-    return {f"recall_at_{k}": proportion(places <= k) for k in RANKS}
+def _facts(one: Answer) -> dict[str, int]:
+    return {"manifest": len(one.items), "references": one.references}
 
 
-def _headline(picks: Sequence[Pick], embedded: Embedded) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for suffix, way in _ways(embedded):
-        for name, figure in _recalls(picks, embedded, way).items():
-            figures[f"{name}_{suffix}"] = figure
-    return figures
-
-
-def _whole_gallery(picks: Sequence[Pick], embedded: Embedded) -> dict[str, Any]:
-    items = list(embedded.gallery)
-    figures: dict[str, Any] = {"items": len(items)}
-    for suffix, way in _ways(embedded):
-        places = ranks(picks, embedded, way, items)
-        figures |= {f"recall_at_{k}_{suffix}": proportion(places <= k) for k in (1, 5)}
-    return figures
-
-
-def _open_set(groups: Mapping[str, Sequence[Pick]], embedded: Embedded, way: str) -> dict[str, Any]:
-    """How well similarity and lead tell items of the manifest from strangers."""
-    known = _confidence(groups["closed"], embedded, way)
-    strangers = _confidence(groups["not_on_manifest"], embedded, way)
-    figures: dict[str, Any] = {}
-    for column, name in enumerate(("similarity", "margin")):
-        inside, outside = known[:, column], strangers[:, column]
-        figures[name] = {
-            "auroc": two_sample(auroc, inside, outside),
-            "fpr_at_95": two_sample(fpr_at_recall(0.95), inside, outside, n=len(outside)),
-            "threshold_at_95": round(threshold_at_recall(inside, 0.95), 6),
-        }
-    return figures
-
-
-def _confidence(picks: Sequence[Pick], embedded: Embedded, way: str) -> Float32Array:
-    """(n, 2) float32: best similarity, and its lead over the runner-up, in `unit`."""
-    rows = []
-    for pick in picks:
-        query = embedded.queries[way][pick.pick_id]
-        known = scores_of(query, pick.manifest, embedded).values()
-        scores = sorted((score / embedded.unit for score in known), reverse=True)
-        if scores:
-            rows.append((scores[0], scores[0] - scores[1] if len(scores) > 1 else 2.0))
-    return np.asarray(rows, dtype=np.float32).reshape(-1, 2)
+def _answer(one: Answer) -> dict[str, Any]:
+    return {
+        "rank": one.rank or None,
+        "chosen": one.chosen,
+        "similarity": round(one.similarity, 6),
+        "margin": round(one.margin, 6),
+        "confidence": round(one.confidence, 6),
+    }

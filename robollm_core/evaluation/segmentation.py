@@ -1,180 +1,215 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation, judged as it ships: exported graph, stage, whole-image masks."""
+"""Segmentation, judged as it ships: exported graph, stage, whole-image masks.
+
+Images go by one at a time. Of each only scores, hits and the text of its results
+stay, and the masks of the few cases that are shown.
+"""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 from tqdm import tqdm
 
-from robollm_core.config import Config, SegmentationConfig
-from robollm_core.data.armbench_segmentation import (
-    CLASS_NAME,
-    SUBSETS,
-    ToteImage,
-    read_coco,
-    read_split,
-    subsets,
-)
+from robollm_core.data.armbench_segmentation import CLASS_NAME, TOTE_CLASS
 from robollm_core.data.rle import whole_rle
-from robollm_core.errors import DatasetError
-from robollm_core.evaluation.intervals import Figure
-from robollm_core.evaluation.precision import (
-    IOUS,
-    MAX_DETECTIONS,
-    Found,
-    Judged,
-    Record,
-    average_precision,
-    bootstrap_interval,
-    match,
-)
+from robollm_core.errors import ConfigError, DatasetError
+from robollm_core.evaluation.networks import find
+from robollm_core.evaluation.outcome import Exhibit, Outcome, Request
+from robollm_core.evaluation.precision import MAX_DETECTIONS, Found, to_json
+from robollm_core.evaluation.segmentation_exhibits import PER_GROUP, Cases
+from robollm_core.evaluation.segmentation_figures import subset_figures
+from robollm_core.evaluation.segmentation_matching import Sample, match_image
+from robollm_core.evaluation.segmentation_peers import PeerResults, ResultsWriter, file_name
+from robollm_core.evaluation.segmentation_protocol import PROTOCOL, RESAMPLES
+from robollm_core.evaluation.segmentation_report import blocks
+from robollm_core.evaluation.segmentation_sets import Listed, Subset, find_subsets
 from robollm_core.runtime.artifact import load_artifact
 from robollm_core.runtime.factory import load_engine
 from robollm_core.segmentation.stage import Segmenter
 from robollm_core.types import Frame
 
-SEED = 0
-RESAMPLES = 500
-CROWDING = ((1, 5), (6, 10), (11, 15), (16, 25), (26, 10_000))
-PHOTOS = "photos"
-"""Name of the only subset of a folder with a plain annotations.json in it."""
-
-_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
-_SIZES = {"ap": IOUS, "ap50": (0.5,), "ap75": (0.75,)}
+RESULTS = "results"
+"""Option: COCO results of a peer, a file or a folder, in the place of a network."""
 
 
-def evaluate(
-    artifact: Path, data: Path, split: str = "test", config: Config | None = None
-) -> dict[str, Any]:
-    """Measure a segmentation artifact.
+class Source(Protocol):
+    """Where detections come from.
+
+    Attributes:
+        networks: file name to sha256 of what is measured.
+        measured: the subsets it has answers for.
+    """
+
+    networks: dict[str, str]
+    measured: list[Subset]
+
+    def find(self, subset: Subset, image: Listed) -> tuple[Found, ...]:
+        """What is found in an image, however unsure.
+
+        Raises:
+            DatasetError: If the image cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measured:
+    """One subset, measured."""
+
+    subset: Subset
+    samples: list[Sample]
+    results: bytes
+    cases: Cases
+
+
+def evaluate(request: Request) -> Outcome:
+    """Measure a segmentation network, or the COCO results of a peer.
 
     Args:
-        artifact: x.onnx.
-        data: folder in ARMBench's segmentation layout, or one with images/ and
-            an annotations.json, which has no splits.
-        split: "train", "val" or "test".
-        config: runtime and mask threshold; None for the defaults. The score
-            threshold only sets the working point that is reported.
+        request: data in ARMBench's segmentation layout, or a folder with images/ and
+            an annotations.json, which has no splits. Its options: `RESULTS`.
 
     Returns:
-        The section of metrics.json. "mask_map50" is the AP at IoU 0.5 of the
-        object class on the first subset, ARMBench's mixed totes. Box figures
-        compare mask extents, which is what the stage reports.
+        "mask_map50" is the AP at IoU 0.5 of the object class on the first subset,
+        ARMBench's mixed totes; "subsets" holds all figures of each. Records are of
+        masks of the object class, see `precision.to_json`. Files are COCO results.
 
     Raises:
-        ArtifactError: If the artifact is missing or not what it should be.
-        DatasetError: If the data is.
+        ArtifactError: If the network is missing or not what it should be.
+        ConfigError: If an option is not known.
+        DatasetError: If the data or the results are not what they should be, or too
+            much of the data is broken.
     """
-    config = config or Config()
-    path, sidecar = load_artifact(artifact)
-    open_wide = dataclasses.replace(
-        config.segmentation, score_threshold=0.0, max_instances=MAX_DETECTIONS
+    unknown = sorted(set(request.options) - {RESULTS})
+    if unknown:
+        raise ConfigError(f"segmentation takes the option {RESULTS!r}, not {unknown}.")
+    subsets = find_subsets(request.dataset, request.split)
+    source = _source(request, subsets)
+    measured = [_measure(one, source, request, len(subsets)) for one in source.measured]
+    samples = sum(len(one.sizes) for one in source.measured)
+    if not samples:
+        raise DatasetError(f"{request.dataset} lists no images; choose another --split.")
+    # drawn first: a picture that proves unreadable counts as broken, too
+    exhibits = _exhibits(measured, request)
+    request.broken.check(samples)
+    return _outcome(request, source, measured, (samples, exhibits))
+
+
+class NetworkAnswers:
+    """Detections of our own stage, as it ships but for the score threshold."""
+
+    def __init__(self, request: Request, subsets: Sequence[Subset]) -> None:
+        """Load the network.
+
+        Raises:
+            ArtifactError: If it is missing or not what it should be.
+        """
+        path, sidecar = load_artifact(find(request.models, "segmentation"))
+        config = dataclasses.replace(
+            request.config.segmentation, score_threshold=0.0, max_instances=MAX_DETECTIONS
+        )
+        self._stage = Segmenter(load_engine(path, request.config.runtime), sidecar, config)
+        self.networks = {path.name: sidecar.sha256}
+        self.measured = list(subsets)
+
+    def find(self, subset: Subset, image: Listed) -> tuple[Found, ...]:
+        """What the stage finds; anything that is no tote is an object."""
+        size = (image.tote.height, image.tote.width)
+        return tuple(
+            Found(
+                whole_rle(one, size),
+                one.score,
+                category=TOTE_CLASS if one.label.lower() == TOTE_CLASS else CLASS_NAME,
+            )
+            for one in self._stage.segment(Frame(image.tote.read()))
+        )
+
+
+def _source(request: Request, subsets: Sequence[Subset]) -> Source:
+    if RESULTS in request.options:
+        return PeerResults(Path(request.options[RESULTS]), subsets)
+    return NetworkAnswers(request, subsets)
+
+
+def _measure(subset: Subset, source: Source, request: Request, subsets: int) -> _Measured:
+    """Show every image of a subset to the source."""
+    config = request.config.segmentation
+    cases = Cases(config, max(PER_GROUP // subsets, 1))
+    results = ResultsWriter(subset.categories)
+    samples = []
+    images = subset.read(request.broken)
+    for image in tqdm(images, desc=subset.name, unit="image", total=len(subset.sizes)):
+        try:
+            found = source.find(subset, image)
+        except DatasetError as error:
+            request.broken.add(image.tote.path, error)
+            continue
+        sample, overlaps = match_image(image, found, subset.classes)
+        samples.append(sample)
+        results.add(image, found)
+        cases.look(subset.name, image, overlaps)
+    # pycocotools takes images in the order of their numbers, and so breaks ties of scores
+    samples.sort(key=lambda sample: _place(sample.key))
+    return _Measured(subset, samples, results.content(), cases)
+
+
+def _place(key: int | str) -> tuple[bool, int | str]:
+    return isinstance(key, str), key
+
+
+def _exhibits(measured: Sequence[_Measured], request: Request) -> tuple[Exhibit, ...]:
+    shown = [one for part in measured for one in part.cases.exhibits(request.broken)]
+    groups = list(dict.fromkeys(one.group for one in shown))
+    return tuple(sorted(shown, key=lambda one: groups.index(one.group)))
+
+
+def _outcome(
+    request: Request,
+    source: Source,
+    measured: Sequence[_Measured],
+    counted: tuple[int, tuple[Exhibit, ...]],
+) -> Outcome:
+    samples, exhibits = counted
+    figures = {
+        one.subset.name: subset_figures(
+            one.samples, one.subset.classes, request.config.segmentation, request.seed
+        )
+        for one in measured
+    }
+    simulated = (request.dataset / f"synthetic-{request.split}.json").is_file()
+    return Outcome(
+        _section(request, figures),
+        tuple(_record(one.subset.name, sample) for one in measured for sample in one.samples),
+        blocks(figures, {one.subset.name: one.samples for one in measured}, simulated),
+        exhibits,
+        {file_name(one.subset.name): one.results for one in measured},
+        source.networks,
+        samples,
     )
-    segmenter = Segmenter(load_engine(path, config.runtime), sidecar, open_wide)
-    judged = {name: judge(segmenter, totes) for name, totes in read_all(data, split).items()}
-    first = next(iter(judged))
+
+
+def _section(request: Request, figures: Mapping[str, Any]) -> dict[str, Any]:
+    first = next(iter(figures))
     return {
-        "mask_map50": _headline(match(judged[first], "segm")),
+        "mask_map50": figures[first]["mask"]["ap50"],
         "of": first,
         "class": CLASS_NAME,
-        "bootstrap": {"seed": SEED, "resamples": RESAMPLES, "unit": "images"},
-        "subsets": {name: _subset(images, config.segmentation) for name, images in judged.items()},
+        "protocol": PROTOCOL,
+        "pycocotools": version("pycocotools"),
+        "bootstrap": {"seed": request.seed, "resamples": RESAMPLES, "unit": "images"},
+        "subsets": figures,
     }
 
 
-def read_all(data: Path, split: str) -> dict[str, tuple[ToteImage, ...]]:
-    """Every subset of a folder, mixed totes first.
-
-    Raises:
-        DatasetError: If there is none, or one is not of the layout.
-    """
-    plain = data / "annotations.json"
-    if plain.is_file():
-        return {PHOTOS: read_coco(plain, data / "images")}
-    names = subsets(data, split)
-    if not names:
-        raise DatasetError(
-            f"{data} holds no {split}.json under {', '.join(SUBSETS)}, and no annotations.json."
-        )
-    return {name: read_split(data, split, name) for name in names}
-
-
-def judge(segmenter: Segmenter, totes: Sequence[ToteImage]) -> list[Judged]:
-    """Run the stage over images and lay what it finds beside the truth."""
-    judged = []
-    for tote in tqdm(totes, desc="segment", unit="image"):
-        instances = segmenter.segment(Frame(tote.read()))
-        found = tuple(
-            Found(whole_rle(one, (tote.height, tote.width)), one.score) for one in instances
-        )
-        truths = tuple(truth.rle for truth in tote.truths)
-        judged.append(Judged(truths, tuple(truth.crowd for truth in tote.truths), found))
-    return judged
-
-
-def _headline(records: Sequence[Record]) -> Figure:
-    if not sum(record.positives for record in records):
-        return Figure(value=0.0, n=0, low=0.0, high=1.0)
-    low, high = bootstrap_interval(records, iou=0.5, resamples=RESAMPLES, seed=SEED)
-    value = average_precision(records, [0.5])
-    return Figure(value=round(value, 6), n=len(records), low=round(low, 6), high=round(high, 6))
-
-
-def _subset(images: Sequence[Judged], config: SegmentationConfig) -> dict[str, Any]:
-    masks = match(images, "segm")
+def _record(subset: str, sample: Sample) -> dict[str, Any]:
     return {
-        **_counts(masks),
-        "mask": _precisions(masks),
-        "box": _precisions(match(images, "bbox")),
-        "crowding": _by_crowding(masks),
-        "at_threshold": _working_point(masks, config.score_threshold),
-        "at_best_f1": max((_working_point(masks, t) for t in _THRESHOLDS), key=_f1),
-    }
-
-
-def _counts(records: Sequence[Record]) -> dict[str, int]:
-    return {"images": len(records), "instances": sum(record.positives for record in records)}
-
-
-def _precisions(records: Sequence[Record]) -> dict[str, float]:
-    """AP figures; 0 where there is nothing to find."""
-    return {
-        name: round(float(np.nan_to_num(average_precision(records, ious))), 6)
-        for name, ious in _SIZES.items()
-    }
-
-
-def _by_crowding(records: Sequence[Record]) -> dict[str, Any]:
-    """Mask AP by number of instances in the image; empty bins are left out."""
-    table: dict[str, Any] = {}
-    for least, most in CROWDING:
-        chosen = [record for record in records if least <= record.positives <= most]
-        if chosen:
-            name = f"{least}+" if most == CROWDING[-1][1] else f"{least}-{most}"
-            table[name] = {**_counts(chosen), **_precisions(chosen)}
-    return table
-
-
-def _f1(point: dict[str, float]) -> float:
-    both = point["precision"] + point["recall"]
-    return 2.0 * point["precision"] * point["recall"] / both if both else 0.0
-
-
-def _working_point(records: Sequence[Record], threshold: float) -> dict[str, float]:
-    """Precision and recall at IoU 0.5 of what the stage would report."""
-    shown = [record.scores >= threshold for record in records]
-    counted = [keep & ~record.ignored[0] for keep, record in zip(shown, records, strict=True)]
-    hits = sum(
-        int((keep & record.hits[0]).sum()) for keep, record in zip(counted, records, strict=True)
-    )
-    found = sum(int(keep.sum()) for keep in counted)
-    truths = sum(record.positives for record in records)
-    return {
-        "score_threshold": threshold,
-        "precision": round(hits / found, 6) if found else 0.0,
-        "recall": round(hits / truths, 6) if truths else 0.0,
+        "id": f"{subset}/{sample.name}",
+        "subset": subset,
+        "instances": sample.instances,
+        **to_json(sample.records["mask"][CLASS_NAME, "all"]),
     }

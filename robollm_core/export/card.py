@@ -7,6 +7,7 @@ the one beside it is refused, so a card cannot drift from its model.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -28,6 +29,14 @@ CARDS = {
 METRICS = "metrics.json"
 REAL = "real"
 _FIGURE = {"value", "n", "low", "high"}
+# a card names the headlines; the whole evaluation stands in metrics.json and in its report
+_HEADLINES = {
+    "segmentation": r"mask_map50|subsets\.[^.]+\.(mask|box)\.(ap|ap50|ap75)",
+    "identification": r"(recall_at_\d|mrr)_n[13]|views\.\w+\.recall_at_1"
+    r"|(picked_references|whole_gallery)\.(recall_at_[15]|mrr)_n[13]"
+    r"|open_set\.\w+\.\w+\.\w+|calibration\.n[13]\.\w+",
+    "defects": r"\w+|(classes\.\w+|at_fpr_01|at_recall_95|at_threshold_0\.5)\.\w+",
+}
 # which figures of a real photo tell of which stage
 _REAL_FIGURES = {
     "segmentation": ("mask_ap", "found", "precision"),
@@ -158,7 +167,9 @@ def _own_tables(metrics: Mapping[str, Any], stage: str, network: Network) -> Ite
         if name != stage and measured.get("file") != network.file:
             continue
         _check_network(name, facts, measured, network.sidecar)
-        yield Table(name, facts, tuple(figures(metrics[name])))
+        kept = re.compile(_HEADLINES[stage])
+        rows = tuple(row for row in figures(metrics[name]) if kept.fullmatch(row[0]))
+        yield Table(name, facts, rows)
 
 
 def _real_tables(metrics: Mapping[str, Any], stage: str, sidecar: Sidecar) -> Iterator[Table]:

@@ -42,3 +42,28 @@ def load_engine(path: Path | str, config: RuntimeConfig) -> Engine:
             "set runtime.name to another runtime; `robollm doctor` lists those that are here."
         ) from error
     raise RuntimeUnavailableError(f"no runtime {config.name!r}; there are onnx and torch.")
+
+
+def load_bare_engine(path: Path, config: RuntimeConfig) -> Engine:
+    """Put somebody else's ONNX file, which has no sidecar, on ONNX Runtime.
+
+    Args:
+        path: the `.onnx` file.
+        config: device and threads; its runtime must be onnx.
+
+    Returns:
+        An engine with the names, shapes and dtypes of the graph; -1 for every size
+        that the graph leaves open.
+
+    Raises:
+        ArtifactError: If the file is missing or no network.
+        RuntimeUnavailableError: If runtime or device are not there.
+    """
+    if config.name != "onnx":
+        raise RuntimeUnavailableError(
+            f"{path} is an ONNX file without a sidecar: it runs on onnx alone, got runtime.name "
+            f"{config.name!r}. Set runtime.name to onnx."
+        )
+    from robollm_core.runtime.onnx import bare_engine
+
+    return bare_engine(path, config)

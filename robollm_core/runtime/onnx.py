@@ -56,6 +56,16 @@ class OnnxEngine:
         return dict(zip(names, outputs, strict=True))
 
 
+def bare_engine(path: Path, config: RuntimeConfig) -> OnnxEngine:
+    """Load a network that has no sidecar; its graph alone says what goes in and out.
+
+    Raises:
+        RuntimeUnavailableError: If the device is not there.
+        ArtifactError: If the file is no network.
+    """
+    return OnnxEngine(path, _spec(_open(path, _PROVIDERS["cpu"], threads=1)), config)
+
+
 def graph_spec(network: bytes) -> EngineSpec:
     """Inputs and outputs of a network, as ONNX Runtime sees them on the CPU.
 

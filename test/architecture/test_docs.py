@@ -43,6 +43,17 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
     return parser
 
 
+def options_of(words: list[str]) -> set[str]:
+    """The options of a verb, and of its kind where it has kinds of its own."""
+    parser = parser_of(words[0])
+    kinds = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    known = set(parser._option_string_actions)
+    for kind in kinds:
+        chosen = kind.choices.get(words[1], parser)
+        known |= set(chosen._option_string_actions)
+    return known
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_links_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
@@ -56,8 +67,7 @@ def test_robollm_commands_parse(document: Path) -> None:
         assert words[0] in VERBS, words
         options = [word.partition("=")[0] for word in words[1:] if word.startswith("--")]
         if len(words) > 1 and options:
-            known = parser_of(words[0])._option_string_actions
-            assert set(options) <= set(known), words
+            assert set(options) <= options_of(words), words
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)

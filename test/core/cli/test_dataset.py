@@ -168,8 +168,8 @@ def test_a_site_of_one_camera_trains_and_leaves_the_fusion_as_it_was(
 def test_a_site_of_one_camera_is_measured_by_its_camera(tmp_path, capsys):
     bag, site = record(tmp_path / "cell.mcap"), tmp_path / "site"
     assert main(["dataset", "from-bag", str(bag), "--out", str(site)]) == 0
-    words = ["evaluate", "identification", "--artifact", str(MODELS / "identification.onnx")]
-    words += ["--data", str(site / "picks"), "--json", str(tmp_path / "m.json")]
+    words = ["evaluate", "identification", str(site / "picks"), "--models", str(MODELS)]
+    words += ["--out", str(tmp_path / "out"), "--json", str(tmp_path / "m.json")]
     assert main(words) == 0
     section = json.loads((tmp_path / "m.json").read_text())["identification"]
     assert section["recall_at_1_n1"]["n"] == 3

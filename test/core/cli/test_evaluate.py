@@ -5,6 +5,7 @@
 import hashlib
 import json
 import resource
+from pathlib import Path
 
 import pytest
 import small_sets
@@ -16,9 +17,10 @@ import colour_cell
 import small_real
 
 from robollm_core.cli import main as command
-from robollm_core.cli.evaluate import machine, merge_section
+from robollm_core.cli.evaluation_files import merge_section
 from robollm_core.defects.model import build_defects
 from robollm_core.errors import OutputError
+from robollm_core.evaluation.provenance import machine
 from robollm_core.images import CropSpec
 from robollm_core.training.checkpoint import save_checkpoint
 
@@ -38,23 +40,66 @@ def artifact(tmp_path_factory):
     return path
 
 
+def evaluate(data, out, *words):
+    return command.main(["evaluate", "defects", *map(str, (data, "--out", out, *words))])
+
+
 def test_the_section_joins_the_others_with_its_provenance(artifact, tmp_path, capsys):
     data = small_sets.write_defects(tmp_path / "data")
     (data / "synthetic-test.json").write_text(json.dumps({"seed": 7, "images": ["a", "b"]}))
     report = tmp_path / "metrics.json"
     report.write_text(json.dumps({"segmentation": {"mask_map50": {"value": 0.5}}}))
-    words = ["evaluate", "defects", "--artifact", str(artifact), "--data", str(data)]
-    assert command.main([*words, "--json", str(report), "--set", "runtime.threads=1"]) == 0
+    words = ["--models", artifact, "--json", report, "--set", "runtime.threads=1"]
+    assert evaluate(data, tmp_path / "out", *words) == 0
     tree = json.loads(report.read_text())
     assert tree["segmentation"] == {"mask_map50": {"value": 0.5}}
     assert set(tree["defects"]["recall_at_fpr_10"]) == {"value", "n", "low", "high"}
     facts = tree["defects"]["provenance"]
     assert facts["artifact"]["sha256"] == hashlib.sha256(artifact.read_bytes()).hexdigest()
-    assert facts["data"] == {"split": "test", "synthetic": {"seed": 7}}
+    assert facts["data"] == {"folder": "data", "split": "test", "synthetic": {"seed": 7}}
     assert facts["machine"] == machine() and "cores" in facts["machine"]
-    assert facts["command"].startswith("robollm evaluate defects --artifact")
+    assert facts["command"].startswith("robollm evaluate defects ")
     assert "--set runtime.threads=1" in facts["command"]
+    assert facts["config"] == {"runtime.threads": 1} and facts["seed"] == 0
     assert "defects.recall_at_fpr_10: " in capsys.readouterr().out
+
+
+def test_a_run_leaves_result_records_page_and_the_files_of_peers(artifact, tmp_path):
+    data, out = small_sets.write_defects(tmp_path / "data"), tmp_path / "out"
+    copies = ["--html", tmp_path / "a.html", "--markdown", tmp_path / "a.md"]
+    assert evaluate(data, out, "--models", artifact, *copies) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert set(result) == {
+        "format", "stage", "figures", "provenance", "samples", "broken",
+    }  # fmt: skip
+    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    assert len({record["id"] for record in records}) == len(records) == result["samples"]
+    assert (out / "output" / "output.txt").is_file()
+    assert (tmp_path / "a.html").read_bytes() == (out / "report.html").read_bytes()
+    assert (tmp_path / "a.md").read_bytes() == (out / "report.md").read_bytes()
+
+
+def test_a_second_run_answers_the_same(artifact, tmp_path):
+    data = small_sets.write_defects(tmp_path / "data")
+    for name in ("a", "b"):
+        assert evaluate(data, tmp_path / name, "--models", artifact, "--seed", 3) == 0
+    first, second = (json.loads((tmp_path / n / "result.json").read_text()) for n in "ab")
+    assert first["figures"] == second["figures"] and first["provenance"]["seed"] == 3
+    records = [(tmp_path / name / "records.jsonl").read_bytes() for name in "ab"]
+    assert records[0] == records[1]
+
+
+def test_broken_pictures_are_left_out_and_listed(artifact, tmp_path, capsys):
+    data, out = small_sets.write_defects(tmp_path / "data"), tmp_path / "out"
+    first = (data / "test.csv").read_text().split()[0]
+    broken = next((data / "data" / first).glob("*.jpg"))
+    broken.write_bytes(broken.read_bytes()[:200])
+    assert evaluate(data, out, "--models", artifact) == 2  # more than one in twenty
+    assert "cannot be used" in capsys.readouterr().err
+    assert evaluate(data, out, "--models", artifact, "--max-broken", 0.5) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert [Path(entry["path"]).name for entry in result["broken"]] == [broken.name]
+    assert f"left out: {broken}" in capsys.readouterr().out
 
 
 def test_a_tampered_artifact_is_refused_and_nothing_written(artifact, tmp_path, capsys):
@@ -64,10 +109,22 @@ def test_a_tampered_artifact_is_refused_and_nothing_written(artifact, tmp_path, 
     with (tmp_path / "defects.onnx").open("ab") as file:
         file.write(b"x")
     report = tmp_path / "metrics.json"
-    words = ["evaluate", "defects", "--artifact", str(tmp_path / "defects.onnx")]
-    assert command.main([*words, "--data", str(data), "--json", str(report)]) == 2
+    words = ["--models", tmp_path / "defects.onnx", "--json", report]
+    assert evaluate(data, tmp_path / "out", *words) == 2
     assert "export" in capsys.readouterr().err  # the command that mends it
-    assert not report.exists()
+    assert not report.exists() and not (tmp_path / "out" / "result.json").exists()
+
+
+def test_a_folder_without_the_network_says_what_it_holds(tmp_path, capsys):
+    data = small_sets.write_defects(tmp_path / "data")
+    (tmp_path / "models").mkdir()
+    assert evaluate(data, tmp_path / "out", "--models", tmp_path / "models") == 2
+    assert "defects.onnx" in capsys.readouterr().err
+
+
+def test_data_that_is_not_there_is_refused(artifact, tmp_path, capsys):
+    assert evaluate(tmp_path / "no", tmp_path / "out", "--models", artifact) == 2
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_a_section_is_replaced_as_a_whole(tmp_path):
@@ -165,14 +222,24 @@ def test_a_broken_folder_is_refused(models, tmp_path, capsys):
     ("words", "name"),
     [
         (["real"], "--models"),
-        (["real", "--models", "m", "--data", "d"], "--data"),
-        (["defects", "--artifact", "a"], "--data"),
-        (["defects", "--artifact", "a", "--data", "d", "--overlay", "o"], "--overlay"),
+        (["real", "--models", "m", "--split", "val"], "--split"),
+        (["defects", "d", "--models", "m"], "--out"),
+        (["defects", "d", "--models", "m", "--out", "o", "--overlay", "o"], "--overlay"),
+        (["compare", "a"], "RUN"),
     ],
 )
 def test_options_of_the_other_kind_are_refused(words, name, capsys):
-    assert command.main(["evaluate", *words]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["evaluate", *words])
     assert name in capsys.readouterr().err
+
+
+def test_one_thing_is_measured_at_a_time(tmp_path, capsys):
+    words = ["segmentation", str(tmp_path), "--out", str(tmp_path / "o")]
+    assert command.main(["evaluate", *words]) == 2
+    assert "--models, or --results" in capsys.readouterr().err
+    assert command.main(["evaluate", *words, "--models", "m", "--results", "r"]) == 2
+    assert "got 2" in capsys.readouterr().err
 
 
 def test_an_artifact_of_this_folder_comes_before_what_the_package_ships(
@@ -180,6 +247,4 @@ def test_an_artifact_of_this_folder_comes_before_what_the_package_ships(
 ):
     data = small_sets.write_defects(tmp_path / "data")
     monkeypatch.chdir(artifact.parent)
-    assert (
-        command.main(["evaluate", "defects", "--artifact", artifact.name, "--data", str(data)]) == 0
-    )
+    assert evaluate(data, tmp_path / "out", "--models", artifact.name) == 0

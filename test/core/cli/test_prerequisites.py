@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robollm_core.cli import prerequisites
-from robollm_core.cli.prerequisites import main, missing, sourced_ros
+from robollm_core.cli.prerequisites import Need, main, missing, sourced_ros
 
 
 def ros_prefix(folder: Path) -> Path:
@@ -122,3 +122,70 @@ def test_as_root_debian_packages_are_installed(
     assert main(["demo"]) == 0
     log = (tmp_path / "log").read_text()
     assert log.endswith("install -y --no-install-recommends gcc g++\n")
+
+
+def fake_apt_get(folder: Path, *refused: str) -> None:
+    """An apt-get of ours: it puts what is asked for on PATH, unless one name is refused."""
+    lines = [f'echo "$@" >> {folder}/log']
+    lines += [f'case "$*" in *{name}*) exit 100;; esac' for name in refused]
+    lines += ['case "$*" in *install*) ;; *) exit 0;; esac']
+    programs = {"chromium": "chromium", "chromium-driver": "chromedriver", "gcc": "gcc"}
+    for package, program in programs.items():
+        made = f": > {folder}/{program}; /bin/chmod 755 {folder}/{program}"
+        lines += [f'case " $* " in *" {package} "*) {made};; esac']
+    (folder / "apt-get").write_text("#!/bin/sh\n" + "\n".join(lines) + "\n")
+    (folder / "apt-get").chmod(0o755)
+
+
+@pytest.fixture
+def without_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine where nothing but the browser is missing; the folder that is its PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(prerequisites, "missing", lambda purpose: ())
+    return tmp_path
+
+
+def test_a_browser_is_recommended_to_a_user_and_the_tests_go_on_without(
+    monkeypatch: pytest.MonkeyPatch, without_browser: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_apt_get(without_browser)
+    monkeypatch.setattr(prerequisites.os, "geteuid", lambda: 1000)
+    assert main(["test"]) == 0
+    told = capsys.readouterr().err
+    assert "sudo apt install chromium\n" in told
+    assert "sudo apt install chromium-driver\n" in told
+    assert "skipped" in told
+    assert not (without_browser / "log").exists()
+
+
+def test_a_browser_is_no_matter_of_the_demo(
+    without_browser: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_as_root_the_browser_is_installed(
+    monkeypatch: pytest.MonkeyPatch, without_browser: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_apt_get(without_browser)
+    monkeypatch.setattr(prerequisites.os, "geteuid", lambda: 0)
+    assert main(["test"]) == 0
+    log = (without_browser / "log").read_text()
+    assert log.endswith("install -y --no-install-recommends chromium chromium-driver\n")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_distribution_without_that_browser_still_gets_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, without_browser: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_apt_get(without_browser, "chromium-driver")
+    there = Need("gcc is missing", "sudo apt install gcc", "gcc")
+    monkeypatch.setattr(
+        prerequisites,
+        "missing",
+        lambda purpose: () if (without_browser / "gcc").exists() else (there,),
+    )
+    monkeypatch.setattr(prerequisites.os, "geteuid", lambda: 0)
+    assert main(["test"]) == 0
+    assert "those tests are skipped" in capsys.readouterr().err

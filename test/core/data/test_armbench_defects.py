@@ -7,8 +7,9 @@ import json
 import pytest
 import small_sets
 
-from robollm_core.data.armbench_defects import read_defects
+from robollm_core.data.armbench_defects import iterate_defects, read_defects
 from robollm_core.data.armbench_identification import is_validation
+from robollm_core.data.broken import BrokenFiles
 from robollm_core.errors import DatasetError
 
 
@@ -81,3 +82,50 @@ def test_what_is_missing_is_named(images):
     (images / "test.csv").unlink()
     with pytest.raises(DatasetError, match=r"test\.csv"):
         read_defects(images, "test")
+
+
+def convert(root):
+    """The (image name, label) pairs that the official converter would sort into folders."""
+    found = []
+    for line in (root / "test.csv").read_text().splitlines():
+        for note in sorted((root / "data" / line.strip()).glob("*.json")):
+            tree = json.loads(note.read_text())
+            name = tree["id"] if tree["id"].endswith(".jpg") else tree["id"] + ".jpg"
+            if (note.parent / name).is_file():
+                found.append((name, tree["label"]))
+    return found
+
+
+def test_the_real_form_of_several_images_an_id_reads_as_the_official_converter_does(images):
+    for induct in ("induct036", "induct037"):
+        folder = images / "data" / induct
+        tree = json.loads((folder / f"{induct}.json").read_text())
+        pixels = (folder / f"{induct}.jpg").read_bytes()
+        for path in folder.iterdir():
+            path.unlink()
+        for number in range(3):
+            name = f"{induct}_{number}"
+            (folder / f"{name}.jpg").write_bytes(pixels)
+            note = tree | {"id": name + (".jpg" if number else "")}
+            (folder / f"{name}.json").write_text(json.dumps(note))
+    samples = read_defects(images, "test")
+    assert [(s.picture.path.name, s.label) for s in samples] == convert(images)
+    assert len(samples) == 16
+
+
+def test_broken_samples_are_left_out_and_noted(images):
+    whole = [s.induct_id for s in iterate_defects(images, "test")]
+    data = images / "data"
+    (data / whole[0] / f"{whole[0]}.json").write_text("{")
+    (data / whole[1] / f"{whole[1]}.jpg").unlink()
+    (images / "test.csv").write_text("\n".join([*whole, "gone"]))
+    broken = BrokenFiles()
+    assert [s.induct_id for s in read_defects(images, "test", broken)] == whole[2:]
+    paths = [entry.path for entry in broken.entries]
+    assert paths == [
+        *(str(data / name / f"{name}.json") for name in whole[:2]),
+        str(data / "gone"),
+    ]
+    (images / "test.csv").write_text("gone")
+    with pytest.raises(DatasetError, match="empty"):
+        read_defects(images, "test", BrokenFiles())

@@ -13,11 +13,17 @@ import pytest
 import small_sets
 
 from robollm_core.data.armbench_identification import (
+    ALL_VIEWS,
     VIEWS,
+    References,
     is_validation,
+    iterate_picks,
     read_identification,
     read_split_file,
+    split_items,
+    wanted_items,
 )
+from robollm_core.data.broken import BrokenFiles
 from robollm_core.errors import DatasetError
 
 
@@ -109,6 +115,87 @@ def test_nested_annotations_and_file_names_are_read(tmp_path):
     pick = read_identification(root, "test").picks[0]
     assert pick.views["PickRGB"].region is not None
     assert pick.views["OnArmLowRGB"].region is None  # the whole picture
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda polygon: {"PickRGB": {"polygons": [polygon]}},  # the simulator
+        lambda polygon: {"PickRGB": [polygon]},
+        lambda polygon: {"PickRGB.jpg": polygon},
+        lambda polygon: {"segments": {"PickRGB.jpg": {"polygon": polygon}}},
+        lambda polygon: {"PickRGB": {"points": [polygon[:2], polygon[2:4], polygon[4:]]}},
+    ],
+)
+def test_the_outline_is_found_in_every_form(tmp_path, form):
+    root = small_sets.write_picks(tmp_path)
+    polygon = [10, 20, 60, 20, 60, 70]
+    path = root / "Picks" / "test-12-0" / "annotation.json"
+    path.write_text(json.dumps({"GT_ID": "P12", "other": "text", **form(polygon)}))
+    region = next(iterate_picks(root, "test")).views["PickRGB"].region
+    assert region is not None and region.polygons == (tuple(float(v) for v in polygon),)
+
+
+def test_a_container_as_the_real_set_writes_it_and_as_the_simulator_does(tmp_path):
+    root = small_sets.write_picks(tmp_path)
+    path = root / "Picks" / "test-12-0" / "container.json"
+    real = {"B00Q70RCW6": {"text": "x", "weight": "0.5", "dimensions": {}}, "P12": {}}
+    path.write_text(json.dumps(real))
+    # amzn/armbench takes what iterating over the JSON gives
+    assert next(iterate_picks(root, "test")).manifest == tuple(name for name in real)
+
+
+def test_the_fourth_view_is_read_only_when_asked_for(tmp_path):
+    root = small_sets.write_picks(tmp_path)
+    folder = root / "Picks" / "test-12-0"
+    (folder / "FarTrayRGB.jpg").write_bytes((folder / "PickRGB.jpg").read_bytes())
+    assert tuple(next(iterate_picks(root, "test")).views) == VIEWS
+    first, second = read_identification(root, "test", views=ALL_VIEWS).picks[:2]
+    assert tuple(first.views) == ALL_VIEWS and tuple(second.views) == VIEWS
+
+
+def test_broken_picks_are_left_out_and_noted(tmp_path):
+    root = small_sets.write_picks(tmp_path)
+    whole = [pick.pick_id for pick in iterate_picks(root, "test")]
+    picks = root / "Picks"
+    (picks / whole[0] / "annotation.json").write_text("{")
+    (picks / whole[2] / "container.json").unlink()
+    broken = BrokenFiles()
+    samples = read_identification(root, "test", broken)
+    assert [pick.pick_id for pick in samples.picks] == [whole[1], *whole[3:]]
+    assert [entry.path for entry in broken.entries] == [str(picks / whole[n]) for n in (0, 2)]
+    assert "annotation.json" in broken.entries[0].reason
+    with pytest.raises(DatasetError, match="annotation.json"):
+        read_identification(root, "test")
+    for name in whole:
+        (picks / name / "annotation.json").write_text("{")
+    with pytest.raises(DatasetError, match="empty"):
+        read_identification(root, "test", BrokenFiles())
+
+
+def test_a_pick_listed_twice_comes_once(tmp_path):
+    root = small_sets.write_picks(tmp_path)
+    rewrite(root, lambda tree: tree["testset"].extend(tree["testset"][:3]))
+    assert len(list(iterate_picks(root, "test"))) == 12
+
+
+def test_the_items_of_a_split_are_those_of_its_list(tmp_path):
+    root = small_sets.write_picks(tmp_path)
+    assert split_items(root, "test") == ("P12", "P13", "P14", "P15", "P16", "P17")
+    rewrite(root, lambda tree: (tree.pop("valset"), tree.pop("testset-objects")))
+    assert split_items(root, "test") == ()
+    train, val = split_items(root, "train"), split_items(root, "val")
+    assert sorted(train + val) == [f"P{n:02d}" for n in range(8)] and not set(train) & set(val)
+
+
+def test_references_are_listed_when_asked_for(tmp_path):
+    root = small_sets.write_picks(tmp_path)
+    whole = read_identification(root, "test")
+    lazy = References(root / "Reference_Images", wanted_items(whole.picks))
+    (root / "Reference_Images" / "P12" / "2.jpg").unlink()
+    assert [picture.path.name for picture in lazy["P12"]] == ["1.jpg"]
+    assert "P16" not in lazy and lazy.get("P16") is None and "P00" not in lazy
+    assert list(lazy) == list(whole.references) and len(lazy) == 5
 
 
 def test_an_absent_view_is_absent(tmp_path):

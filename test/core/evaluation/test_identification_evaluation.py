@@ -24,6 +24,7 @@ from robollm_core.evaluation.identification import (
     scores_of,
     sort_picks,
 )
+from robollm_core.evaluation.outcome import Request
 from robollm_core.identification.model import build_identification
 from robollm_core.images import CropSpec
 from robollm_core.training.checkpoint import save_checkpoint
@@ -56,6 +57,10 @@ def exported(tmp_path_factory):
     return path, network
 
 
+def measure(path, data, **options):
+    return evaluate(Request(data, path, options=options))
+
+
 def embed_by_hand(network, picture):
     with torch.inference_mode():
         embedding, feature = network(torch.from_numpy(cut(picture, SPEC)[None]))
@@ -80,7 +85,7 @@ def test_the_figures_equal_a_ranking_by_hand(picks, exported):
             best = {name: max(gallery[name] @ query) for name in pick.manifest if name in gallery}
             order = sorted(best, key=lambda name: -best[name])
             places[way].append(1 + order.index(pick.item_id))
-    section = evaluate(path, picks, "test")
+    section = measure(path, picks).figures
     for way, found in places.items():
         assert len(found) == 8
         for k in (1, 2, 3, 5):
@@ -90,8 +95,8 @@ def test_the_figures_equal_a_ranking_by_hand(picks, exported):
 
 
 def test_every_pick_is_counted_once(picks, exported):
-    section = evaluate(exported[0], picks, "test")
-    counted = {"closed": 8, "not_on_manifest": 2, "no_reference": 2, "lacks_views": 0}
+    section = measure(exported[0], picks).figures
+    counted = {"closed": 8, "not_on_manifest": 2, "no_reference": 2, "lacks_views": 0, "broken": 0}
     assert section["picks"] == counted
     assert section["gallery"]["mean"] == 4 and section["all_references"]["items"] == 5
     for way in (VIEWS[0], "fused"):
@@ -138,7 +143,7 @@ def test_without_the_fusion_beside_it_the_artifact_is_refused(picks, exported, t
     for name in ("identification.onnx", "identification.json"):
         (tmp_path / name).write_bytes((exported[0].parent / name).read_bytes())
     with pytest.raises(ArtifactError, match="fusion"):
-        evaluate(tmp_path / "identification.onnx", picks, "test")
+        measure(tmp_path / "identification.onnx", picks)
 
 
 def test_a_split_without_a_known_item_is_refused(tmp_path, exported):
@@ -146,7 +151,7 @@ def test_a_split_without_a_known_item_is_refused(tmp_path, exported):
     for folder in (root / "Picks").glob("test-*"):
         (folder / "container.json").write_text(json.dumps({"P01": {}}))
     with pytest.raises(DatasetError, match="known item"):
-        evaluate(exported[0], root, "test")
+        measure(exported[0], root)
 
 
 def test_a_cell_with_one_camera_is_asked_by_that_camera_alone(picks, exported, tmp_path):
@@ -155,14 +160,16 @@ def test_a_cell_with_one_camera_is_asked_by_that_camera_alone(picks, exported, t
     for view in VIEWS[1:]:
         for photo in one.glob(f"Picks/*/{view}.jpg"):
             photo.unlink()
-    three, alone = evaluate(path, picks), evaluate(path, one)
+    three, alone = measure(path, picks).figures, measure(path, one).figures
     names = [name for name in three if name.startswith("recall_at_")]
     assert len(names) == 8
     for name in names:
         assert alone.get(name) == (three[name] if name.endswith("_n1") else None)
-    assert alone["views"] == {VIEWS[0]: three["views"][VIEWS[0]]}
+    assert set(alone["views"]) == {VIEWS[0], "protocol"}
+    assert alone["views"][VIEWS[0]] == three["views"][VIEWS[0]]
     assert alone["picks"] == three["picks"]
-    assert alone["open_set"] == {VIEWS[0]: three["open_set"][VIEWS[0]]}
+    assert set(alone["open_set"]) == {VIEWS[0], "protocol"}
+    assert alone["open_set"][VIEWS[0]] == three["open_set"][VIEWS[0]]
 
 
 def test_a_split_without_the_first_view_is_refused(picks, exported, tmp_path):
@@ -170,4 +177,4 @@ def test_a_split_without_the_first_view_is_refused(picks, exported, tmp_path):
     for photo in blind.glob(f"Picks/*/{VIEWS[0]}.jpg"):
         photo.unlink()
     with pytest.raises(DatasetError, match=f"no pick with {VIEWS[0]}"):
-        evaluate(exported[0], blind)
+        measure(exported[0], blind)

@@ -10,7 +10,12 @@ import pytest
 
 from robollm_core.evaluation.intervals import (
     auroc,
+    average_precision,
     fpr_at_recall,
+    grouped_mean,
+    grouped_proportion,
+    precision_at_fpr,
+    precision_at_recall,
     proportion,
     recall_at_fpr,
     threshold_at_fpr,
@@ -85,3 +90,68 @@ def test_the_bootstrap_is_seeded_and_covers():
         if seed == 0:
             assert two_sample(auroc, positive, negative) == figure
     assert hits >= 51  # 95 % of 60, less four standard deviations
+
+
+def test_the_seed_moves_the_interval_and_not_the_value():
+    rng = np.random.default_rng(0)
+    positive, negative = rng.normal(1, 1, 40), rng.normal(0, 1, 40)
+    first, again = (two_sample(auroc, positive, negative) for _ in range(2))
+    other = two_sample(auroc, positive, negative, seed=1)
+    assert first == again == two_sample(auroc, positive, negative, seed=0)
+    assert first["value"] == other["value"] and first != other
+
+
+def test_precision_at_a_threshold_by_counting():
+    rng = np.random.default_rng(3)
+    positive = rng.integers(10, 60, 80).astype(float)
+    negative = rng.integers(0, 40, 100).astype(float)
+    threshold = threshold_at_fpr(negative, 0.1)
+    above = (positive > threshold).sum(), (negative > threshold).sum()
+    assert precision_at_fpr(0.1)(positive, negative) == pytest.approx(above[0] / sum(above))
+    threshold = threshold_at_recall(positive, 0.9)
+    reach = (positive >= threshold).sum(), (negative >= threshold).sum()
+    assert precision_at_recall(0.9)(positive, negative) == pytest.approx(reach[0] / sum(reach))
+    assert precision_at_fpr(0.0)(np.zeros(3), np.ones(3)) == 0.0
+
+
+def test_average_precision_by_its_steps():
+    # ranked: hit, miss, hit: 1 * 1/2 + 2/3 * 1/2
+    assert average_precision(np.array([3.0, 1.0]), np.array([2.0])) == pytest.approx(5 / 6)
+    assert average_precision(np.array([1.0]), np.array([1.0])) == pytest.approx(0.5)  # a tie
+
+
+def test_trials_of_a_group_stand_and_fall_together():
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(50), 20)
+    together = np.repeat(rng.random(50) < 0.5, 20)
+    apart = rng.random(1000) < 0.5
+
+    def width(figure):
+        return figure["high"] - figure["low"]
+
+    wilson = proportion(together)
+    grouped = grouped_proportion(together, group)
+    assert (grouped["value"], grouped["n"]) == (wilson["value"], 1000)
+    # 50 independent answers instead of 1000: sqrt(20) times as wide
+    assert width(grouped) / width(wilson) == pytest.approx(math.sqrt(20), rel=0.1)
+    assert width(grouped_proportion(apart, group)) == pytest.approx(width(wilson), rel=0.2)
+    assert grouped_proportion(apart, group, seed=1) != grouped_proportion(apart, group)
+
+
+def test_groups_that_all_agree_are_so_many_trials_and_one_group_says_nothing():
+    figure = grouped_proportion([True] * 40, np.repeat([0, 1, 2, 3], 10))
+    wilson = proportion([True] * 4)
+    assert figure == {**wilson, "n": 40}
+    assert grouped_proportion([True, False], [7, 7]) == {
+        "value": 0.5, "n": 2, "low": 0.0, "high": 1.0,
+    }  # fmt: skip
+    assert grouped_proportion([], []) == {"value": 0.0, "n": 0, "low": 0.0, "high": 1.0}
+
+
+def test_the_mean_of_groups_has_the_interval_of_its_spread():
+    values = np.random.default_rng(0).poisson(2.0, 400)
+    figure = grouped_mean(values)
+    error = 1.96 * values.std() / math.sqrt(400)
+    assert figure["value"] == pytest.approx(values.mean(), abs=1e-6) and figure["n"] == 400
+    assert figure["high"] - figure["low"] == pytest.approx(2 * error, rel=0.1)
+    assert grouped_mean([]) == {"value": 0.0, "n": 0, "low": 0.0, "high": 0.0}

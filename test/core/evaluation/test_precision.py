@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
 import io
+import json
 
 import numpy as np
 import pytest
@@ -9,13 +10,21 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from robollm_core.errors import DatasetError
 from robollm_core.evaluation.precision import (
     IOUS,
     Found,
     Judged,
+    accumulate,
     average_precision,
     bootstrap_interval,
+    from_json,
     match,
+    precision_of,
+    pruned,
+    row,
+    summarize,
+    to_json,
 )
 
 
@@ -117,3 +126,60 @@ def test_more_images_narrow_the_interval():
         for records in (few, many)
     ]
     assert widths[1] < 0.6 * widths[0]
+
+
+def test_the_twelve_statistics_are_pycocotools_own():
+    images = random_images(40, 6)
+    rows = [row(record) for record in match(images, "segm")]
+    stats = summarize(accumulate([rows], max_detections=(1, 10, 100)), [0])
+    expected = pycocotools_stats(images, "segm")
+    assert stats[[0, 1, 2, 6, 7, 8]].tolist() == expected[[0, 1, 2, 6, 7, 8]].tolist()
+    assert stats[3] == -1.0  # nothing was matched by size
+
+
+def test_detections_below_every_hit_change_nothing():
+    low = Judged((), (), (Found(block(50, 5, 9, 9), -1.0),))
+    records = match([*random_images(40, 5), low], "segm")
+    short = pruned(records)
+    assert sum(len(one.scores) for one in short) < sum(len(one.scores) for one in records)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        chosen = rng.integers(len(records), size=len(records))
+        whole, cut = (
+            summarize(accumulate([[row(of[i]) for i in chosen]], max_detections=(1, 10, 100)), [0])
+            for of in (records, short)
+        )
+        assert whole.tolist() == cut.tolist()
+    nothing = match([Judged((block(2, 2, 9, 9),), (False,), (Found(block(40, 40, 9, 9), 0.5),))],
+                    "segm")  # fmt: skip
+    assert [len(one.scores) for one in pruned(nothing)] == [0]
+
+
+def test_records_come_back_from_json_and_give_the_same_precision():
+    records = match(random_images(30, 7), "segm")
+    trees = [json.loads(json.dumps(to_json(record))) for record in records]
+    for before, tree in zip(records, trees, strict=True):
+        after = from_json(tree)
+        assert after.scores.tolist() == before.scores.tolist()
+        assert (after.hits == before.hits).all()
+        assert (after.ignored == before.ignored).all()
+        assert after.positives == before.positives
+    for ious in (IOUS, [0.5], [0.75]):
+        assert precision_of(trees, ious) == average_precision(records, ious)
+    twice = [*trees, *trees[:5]]
+    assert precision_of(twice) == average_precision([*records, *records[:5]])
+    assert np.isnan(precision_of([to_json(match([Judged((), (), ())], "segm")[0])]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scores": "?"}, {"scores": None}, {"hits": ""}, {"ignored": "AAAA"}, {"positives": "many"}],
+)
+def test_a_record_of_another_form_is_refused(change):
+    images = random_images(10, 8)
+    tree = max((to_json(one) for one in match(images, "segm")), key=lambda one: len(one["scores"]))
+    with pytest.raises(DatasetError, match="expected base64"):
+        precision_of([{**tree, **change}])
+    for name in change:
+        with pytest.raises(DatasetError, match="expected base64"):
+            from_json({key: value for key, value in tree.items() if key != name})
