@@ -112,7 +112,7 @@ $(STAMPS)/vision_msgs: $(INTERFACES)
 $(WORKSHOP): $(DEPLOY) setup.py constraints.txt Makefile
 	@echo "make: installing the workshop: torch, MuJoCo, test tools (a few minutes)"
 	@$(PIP) '$(TORCH)' $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-	@$(PIP) --no-build-isolation --editable '.[demo$(if $(ROS),,$(comma)ros),sim,train,test]'
+	@$(PIP) --no-build-isolation --editable '.[demo$(if $(ROS),,$(comma)ros),scale,sim,train,test]'
 	@# --no-deps: their metadata ask for opencv-python, which needs a desktop's libraries and
 	@# overwrites opencv-python-headless; what they import is in the extra [train]
 	@$(PIP) --no-deps '$(MMDET)' '$(IMAUG)'

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robollm_core import __version__
-from robollm_core.config import load
+from robollm_core.config import Config, load
 from robollm_core.data.broken import MAX_SHARE, BrokenFiles
 from robollm_core.data.files import write_file
 from robollm_core.errors import ConfigError, DatasetError
@@ -56,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_stage(made[stage], stage)
     _add_segmentation(made["segmentation"])
     _add_identification(made["identification"])
-    made["cell"].add_argument("--image-topic", help="which images, where the bag has several")
     _add_real(made[REAL])
     _add_compare(made[COMPARE])
     for name, one in made.items():
@@ -71,6 +70,9 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
     add("--out", type=Path, required=True, help="folder for result, records, page and peers' files")
     add("--split", default="test", choices=("train", "val", "test"))
     add("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+    add("--image-topic", default="", help="of a bag: which images, where it has several")
+    if stage != "cell":
+        add("--labels", type=Path, metavar="FILE", help="of a bag: corrected labels; docs/site.md")
     add("--max-broken", type=float, default=MAX_SHARE, metavar="SHARE",
         help="refuse when more of the data cannot be read (default 0.05)")  # fmt: skip
 
@@ -86,7 +88,7 @@ def _add_identification(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--encoder", type=Path, metavar="ONNX", help="measure this encoder instead of a network")
     add("--encoder-preprocess", metavar="TEXT",
-        help="what it wants: a YAML file, or key=value,...; see docs/evaluate.md")  # fmt: skip
+        help="what it wants: a YAML file, or key=value ...; see docs/evaluate.md")  # fmt: skip
     add("--protocol", choices=("item", "nearest"), default="item",
         help="nearest: amzn's, the nearest reference over all four views")  # fmt: skip
     add("--galleries", choices=("all", "split"), default="all",
@@ -143,8 +145,11 @@ def run(args: argparse.Namespace) -> int:
             write_file(path, text().encode())
     _merge(args, report.section())
     _print(args.stage, report.outcome.figures)
+    for sentence in report.outcome.figures.get("sentences", ()):
+        print(sentence)
     for entry in report.broken.entries:
-        print(f"left out: {entry.path}: {entry.reason}")
+        known = "" if entry.path in entry.reason else f"{entry.path}: "
+        print(f"left out: {known}{entry.reason}")
     if args.out is not None:
         print(f"{args.out}/report.html: the figures with plots and pictures")
     return 0
@@ -199,11 +204,21 @@ def _dataset(args: argparse.Namespace) -> Path:
     if not dataset.exists():
         raise DatasetError(f"{dataset} does not exist; expected a data set or a bag.")
     bag = dataset.suffix in _BAGS or (dataset / "metadata.yaml").is_file()
-    if not bag or args.stage == "cell":
+    if args.stage == "cell":
+        return dataset
+    if not bag:
+        for name in ("image_topic", "labels"):
+            if getattr(args, name):
+                raise ConfigError(f"--{name.replace('_', '-')} is about a bag, {dataset} is none.")
         return dataset
     from robollm_core.evaluation.bag_dataset import as_dataset
 
-    return as_dataset(dataset, args.stage, args.out)
+    root = load(args.config, args.set).identification.reference_root
+    own = Config().identification.reference_root
+    return as_dataset(
+        dataset, args.stage, args.out,
+        references=Path(root) if root != own else None, labels=args.labels, image_topic=args.image_topic,
+    )  # fmt: skip
 
 
 def _compare(args: argparse.Namespace) -> "Report":

@@ -245,20 +245,21 @@ def draw(figures: Mapping[str, Any]) -> bytes:
     from matplotlib.figure import Figure
 
     found = figures["sizes"]
-    rows = [entry["references"] for entry in found]
+    rows = [entry["references"] / 1000 for entry in found]
     figure = Figure(figsize=(8.0, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(rows, [entry["secs"] for entry in found], "o-", label="measured")
-    slope = [found[-1]["secs"] * row / rows[-1] for row in rows]
+    for name, key in (("wall", "secs"), ("CPU", "cpu_secs")):
+        left.plot(rows, [entry[key] for entry in found], "o-", label=name)
+    slope = [found[0]["cpu_secs"] * row / rows[0] for row in rows]
     left.plot(rows, slope, ":", color="grey", label="proportional")
-    left.set(xlabel="references", ylabel="seconds", ylim=(0, None), xlim=(0, None))
+    left.set(xlabel="references, thousands", ylabel="seconds", ylim=(0, None), xlim=(0, None))
     left.set_title(f"{figures['settings']['queries']} queries")
     left.legend(frameon=False)
     for name, key in (("peak RSS", "peak_rss_bytes"), ("of it mapped file", "mapped_bytes")):
         right.plot(rows, [entry[key] / 1e9 for entry in found], "o-", label=name)
     limit = figures["memory"]["limit_bytes"] / 1e9
     right.axhline(limit, color="firebrick", linestyle="--", label="limit")
-    right.set(xlabel="references", ylabel="GB", ylim=(0, 1.1 * limit), xlim=(0, None))
+    right.set(xlabel="references, thousands", ylabel="GB", ylim=(0, 1.1 * limit), xlim=(0, None))
     right.legend(frameon=False)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=120)

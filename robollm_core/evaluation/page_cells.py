@@ -203,7 +203,7 @@ def _words(value: object) -> str:
 
 
 _FACTS = ("command", "data", "selection", "seed", "config", "networks", "machine", "version")
-_EMPTY = {"config": "the defaults", "data, synthetic": "no"}
+_EMPTY = {"config": "the defaults", "data, synthetic": "not noted"}
 _NAMES = {"data, synthetic": "data, simulated"}
 
 

@@ -242,6 +242,13 @@ def test_one_thing_is_measured_at_a_time(tmp_path, capsys):
     assert "got 2" in capsys.readouterr().err
 
 
+def test_options_of_a_bag_are_refused_for_a_folder(artifact, tmp_path, capsys):
+    data = small_sets.write_defects(tmp_path / "data")
+    words = ["--models", artifact, "--labels", tmp_path / "labels.json"]
+    assert evaluate(data, tmp_path / "out", *words) == 2
+    assert "--labels is about a bag" in capsys.readouterr().err
+
+
 def test_an_artifact_of_this_folder_comes_before_what_the_package_ships(
     artifact, tmp_path, monkeypatch
 ):

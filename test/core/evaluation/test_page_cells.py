@@ -170,7 +170,7 @@ def test_facts_come_in_a_fixed_order_and_what_is_empty_says_so():
     assert facts(provenance) == [
         ("command", "robollm evaluate"),
         ("data, split", "test"),
-        ("data, simulated", "no"),
+        ("data, simulated", "not noted"),
         ("seed", "0"),
         ("config", "the defaults"),
         ("networks, x.onnx", "ab"),
