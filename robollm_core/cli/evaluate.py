@@ -216,9 +216,13 @@ def _dataset(args: argparse.Namespace) -> Path:
     root = load(args.config, args.set).identification.reference_root
     own = Config().identification.reference_root
     return as_dataset(
-        dataset, args.stage, args.out,
-        references=Path(root) if root != own else None, labels=args.labels, image_topic=args.image_topic,
-    )  # fmt: skip
+        dataset,
+        args.stage,
+        args.out,
+        references=Path(root) if root != own else None,
+        labels=args.labels,
+        image_topic=args.image_topic,
+    )
 
 
 def _compare(args: argparse.Namespace) -> "Report":
