@@ -121,6 +121,7 @@ def _add_outputs(parser: argparse.ArgumentParser, name: str) -> None:
     if name != REAL:
         add("--html", type=Path, help="write the page to this file too")
         add("--markdown", type=Path, help="write the page as Markdown to this file too")
+        add("--row", type=Path, help="write one row for a table of runs to this Markdown file")
     if name != COMPARE:
         add("--config", type=Path, help="YAML file laid over the defaults")
         add("--set", action="append", default=[], metavar="KEY=VALUE",
@@ -140,7 +141,8 @@ def run(args: argparse.Namespace) -> int:
         from robollm_core.cli.evaluation_files import write_report
 
         write_report(report, args.out)
-    for path, text in ((args.html, report.html), (args.markdown, report.markdown)):
+    texts = ((args.html, report.html), (args.markdown, report.markdown), (args.row, report.row))
+    for path, text in texts:
         if path is not None:
             write_file(path, text().encode())
     _merge(args, report.section())

@@ -53,6 +53,13 @@ class Report:
 
         return render_markdown(self.title, self.stage, self.outcome, self.provenance, self.broken)
 
+    def row(self) -> str:
+        """A Markdown table of one row, for documents that list runs."""
+        from robollm_core.evaluation.page import ROW_COLUMNS, markdown_row
+
+        head = f"| {' | '.join(ROW_COLUMNS)} |\n|{'---|' * len(ROW_COLUMNS)}"
+        return f"{head}\n{markdown_row(self.stage, self.outcome, self.provenance)}\n"
+
 
 def write_report(report: Report, out: Path) -> None:
     """Write result.json, records.jsonl, report.html, report.md and the files of peers.

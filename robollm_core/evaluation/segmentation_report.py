@@ -11,6 +11,7 @@ from robollm_core.data.armbench_segmentation import CLASS_NAME, SUBSETS
 from robollm_core.evaluation import segmentation_protocol as protocol
 from robollm_core.evaluation.outcome import Block, Cell, Plot, Series, Table
 from robollm_core.evaluation.precision import IOUS, accumulate, row
+from robollm_core.evaluation.published import CROWDING as PUBLISHED_CROWDING
 from robollm_core.evaluation.segmentation_figures import CROWDING, bin_name
 from robollm_core.evaluation.segmentation_matching import Sample
 
@@ -18,10 +19,6 @@ _CURVES = (0.5, 0.75)
 _BINS = tuple(bin_name(least, most) for least, most in CROWDING)
 _AP = ("ap", "ap50", "ap75")
 _AP_HEADS = ("mask AP", "mask AP50", "mask AP75")
-_PUBLISHED = (
-    ("RoboLLM, published", (0.95, 0.75)),
-    ("Mask R-CNN ResNet50, published", (0.95, 0.38)),
-)
 _SIMULATED = (
     "This data is simulated: the published points are of other data and show the shape alone."
 )
@@ -156,7 +153,10 @@ def _crowding_plot(subsets: Mapping[str, Figures], simulated: bool) -> Plot:
         if held:
             ours.append(Series(name, held, [f["value"] for f in figures], low, high, "points"))
     ends = (_BINS[0], _BINS[-1])
-    published = [Series(name, ends, values, style="points") for name, values in _PUBLISHED]
+    published = [
+        Series(f"{one.name}, published", ends, [v for v in one.values if v], style="points")
+        for one in PUBLISHED_CROWDING.rows
+    ]
     note = (
         "Mask AP50, object alone. The published values are read from a plot, about, for fewer than "
         f"5 and more than 26 instances of {SUBSETS[0]}; the class set they average over is not "

@@ -67,6 +67,7 @@ def test_the_section_joins_the_others_with_its_provenance(artifact, tmp_path, ca
 def test_a_run_leaves_result_records_page_and_the_files_of_peers(artifact, tmp_path):
     data, out = small_sets.write_defects(tmp_path / "data"), tmp_path / "out"
     copies = ["--html", tmp_path / "a.html", "--markdown", tmp_path / "a.md"]
+    copies += ["--row", tmp_path / "row.md"]
     assert evaluate(data, out, "--models", artifact, *copies) == 0
     result = json.loads((out / "result.json").read_text())
     assert set(result) == {
@@ -77,6 +78,8 @@ def test_a_run_leaves_result_records_page_and_the_files_of_peers(artifact, tmp_p
     assert (out / "output" / "output.txt").is_file()
     assert (tmp_path / "a.html").read_bytes() == (out / "report.html").read_bytes()
     assert (tmp_path / "a.md").read_bytes() == (out / "report.md").read_bytes()
+    head, _, row = (tmp_path / "row.md").read_text().splitlines()
+    assert head.count("|") == row.count("|") and "defects.onnx" in row
 
 
 def test_a_second_run_answers_the_same(artifact, tmp_path):

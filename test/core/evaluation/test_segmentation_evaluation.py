@@ -391,6 +391,6 @@ def test_published_points_say_that_they_are_of_other_data(network, tmp_path, sim
     plots = [block for block in measure(tmp_path, network).blocks if isinstance(block, Plot)]
     plot = next(one for one in plots if "instances" in one.title)
     published = {series.name: tuple(series.y) for series in plot.series[1:]}
-    assert published["RoboLLM, published"] == (0.95, 0.75)
+    assert published["RoboLLM, BEiT-3 Base, published"] == (0.95, 0.75)
     assert ("simulated" in plot.note) == simulated
     assert plot.series[0].x == ["1-5"]
