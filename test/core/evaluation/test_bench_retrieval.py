@@ -15,7 +15,6 @@ from robollm_core.evaluation.bench_retrieval import (
     Sizes,
     draw,
     measure,
-    peak_rss,
     rank_share,
     write_references,
 )
