@@ -194,6 +194,18 @@ def update(config: Config, values: Mapping[str, Any]) -> Config:
     return config
 
 
+def with_references(config: Config, beside: Path) -> Config:
+    """Relative reference images start beside a file, unless the configuration names a folder.
+
+    Args:
+        config: the tree.
+        beside: a manifest or a bag.
+    """
+    if config.identification.reference_root != Config().identification.reference_root:
+        return config
+    return update(config, {"identification.reference_root": str(beside.resolve().parent)})
+
+
 def check_leaf(leaf: Leaf, value: Any) -> Scalar:
     """Check one value against its declaration.
 

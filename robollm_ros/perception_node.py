@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from robollm_core.cli.cell import build_stages, describe, retune
+from robollm_core.cell import build_stages, describe, retune
 from robollm_core.config import Config
 from robollm_ros.cdr import FrameReader
 from robollm_ros.conversions import diagnostics_message

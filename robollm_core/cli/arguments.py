@@ -5,6 +5,8 @@
 import argparse
 from pathlib import Path
 
+from robollm_core.config import Config, load, with_references
+
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --config and --set."""
@@ -17,3 +19,17 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         dest="assignments",
         help="set one dotted name of the configuration; may be repeated",
     )
+
+
+def read_config(args: argparse.Namespace, references_beside: Path) -> Config:
+    """The configuration that --config and --set describe.
+
+    Args:
+        args: parsed by a parser of `add_config_arguments`.
+        references_beside: reference images are looked for in the folder of
+            this file, unless the configuration names a folder itself.
+
+    Raises:
+        ConfigError: If anything in it is wrong.
+    """
+    return with_references(load(args.config, args.assignments), references_beside)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from robollm_core import config as configuration
-from robollm_core.cli.arguments import add_config_arguments
-from robollm_core.cli.cell import build_stages, describe, read_config
+from robollm_core.cell import build_stages, describe
+from robollm_core.cli.arguments import add_config_arguments, read_config
 from robollm_core.cli.photo import Photo, perceive_photo
 from robollm_core.cli.processes import Program, private_domain
 from robollm_core.config import Config

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from robollm_core.cli.arguments import add_config_arguments
-from robollm_core.cli.cell import build_stages, read_config
+from robollm_core.cell import build_stages
+from robollm_core.cli.arguments import add_config_arguments, read_config
 from robollm_core.data.files import write_file
 from robollm_core.data.folder import image_files, read_frame
 from robollm_core.data.rle import encode_instance

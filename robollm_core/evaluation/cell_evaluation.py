@@ -4,15 +4,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tqdm import tqdm
 
-from robollm_core.config import Config, update
+from robollm_core.cell import build_stages
+from robollm_core.config import update, with_references
 from robollm_core.data.bag import BagReader, ImageEvent
 from robollm_core.data.site_labels import PICKED, TRUTH, FrameLabels, Moment
 from robollm_core.data.site_scan import LeftOut, Scan, scan_bags
-from robollm_core.defects.stage import Inspector
 from robollm_core.errors import BagError, ConfigError, DatasetError, ImageError, ManifestError
 from robollm_core.evaluation import cell_exhibits as exhibits
 from robollm_core.evaluation.cell_blocks import blocks_of
@@ -21,11 +20,8 @@ from robollm_core.evaluation.cell_verdicts import FrameVerdicts, judge
 from robollm_core.evaluation.networks import find
 from robollm_core.evaluation.outcome import Outcome, Request
 from robollm_core.evaluation.worst import Worst
-from robollm_core.identification.stage import Identifier
 from robollm_core.pipeline import Stages, perceive
 from robollm_core.runtime.artifact import load_artifact
-from robollm_core.runtime.factory import load_engine
-from robollm_core.segmentation.stage import Segmenter
 
 STAGES = ("segmentation", "identification", "defects")
 IMAGE_TOPIC = "image_topic"
@@ -94,23 +90,10 @@ def load_stages(request: Request) -> tuple[Stages, Mapping[str, str]]:
         ArtifactError: If a network is missing, damaged or of another stage.
         RuntimeUnavailableError: If the runtime or the device is not there.
     """
-    # all sidecars are checked before the first network is loaded, which takes longer
-    artifacts = [load_artifact(find(request.models, stage)) for stage in STAGES]
-    config = _with_references(request.config, request.dataset)
-    where, who, what = ((load_engine(path, config.runtime), sidecar) for path, sidecar in artifacts)
-    stages = Stages(
-        Segmenter(*where, config.segmentation),
-        Identifier(*who, config.identification),
-        Inspector(*what, config.defects),
-    )
-    return stages, {path.name: sidecar.sha256 for path, sidecar in artifacts}
-
-
-def _with_references(config: Config, bag: Path) -> Config:
-    """References lie beside the bag, unless the configuration names a folder."""
-    if config.identification.reference_root != Config().identification.reference_root:
-        return config
-    return update(config, {"identification.reference_root": str(bag.resolve().parent)})
+    found = {stage: find(request.models, stage) for stage in STAGES}
+    paths = {f"{stage}.artifact": str(path) for stage, path in found.items()}
+    stages = build_stages(update(with_references(request.config, request.dataset), paths))
+    return stages, {path.name: load_artifact(path)[1].sha256 for path in found.values()}
 
 
 def labels_of(scan: Scan, left_out: LeftOut) -> tuple[str, Mapping[Moment, FrameLabels]]:

@@ -66,7 +66,7 @@ def test_the_basement_is_quick_and_brings_no_runtime(module: str) -> None:
         "evaluation.cell",
         "evaluation.latency",
         "evaluation.report",
-        "cli.cell",
+        "cell",
         "cli.perceive",
         "cli.replay",
         "cli.demo",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from colour_cell import COLOURS, draw_tote, manifest_text, write_references
 
-from robollm_core.cli.cell import build_stages
+from robollm_core.cell import build_stages
 from robollm_core.config import load
 from robollm_core.manifests import parse_manifest
 from robollm_core.pipeline import Stages, perceive

@@ -218,7 +218,7 @@ def test_an_unexpected_failure_is_logged_with_its_trace_and_survived(make_cell, 
 def test_a_network_that_fails_stops_configure_before_the_first_frame(
     make_cell, logged, monkeypatch, stage
 ):
-    from robollm_core.cli import cell as building
+    from robollm_core import cell as building
 
     load, loaded = building.load_engine, []
 

@@ -218,7 +218,7 @@ def test_the_newest_frame_wins_and_the_others_are_counted(make_cell):
 
 
 def test_configure_runs_each_network_as_often_as_it_is_told(make_cell, monkeypatch):
-    from robollm_core.cli import cell as building
+    from robollm_core import cell as building
 
     load, runs = building.load_engine, []
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import small_real
 
-from robollm_core.cli.cell import build_stages, retune
+from robollm_core.cell import build_stages, retune
 from robollm_core.config import Config, update
 from robollm_core.data.real import read_catalogue, read_totes
 from robollm_core.errors import DatasetError

@@ -1,15 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""A whole cell from a configuration; shared by the verbs and by the perception node."""
+"""A whole cell from a configuration; shared by verbs, evaluation and the perception node."""
 
-import argparse
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import cv2
 
-from robollm_core import config as configuration
 from robollm_core.config import Config
 from robollm_core.defects.stage import Inspector
 from robollm_core.identification.stage import Identifier
@@ -71,21 +68,3 @@ def _own(stages: Stages) -> tuple[Segmenter, Identifier, Inspector]:
     assert isinstance(who, Identifier)
     assert isinstance(what, Inspector)
     return where, who, what
-
-
-def read_config(args: argparse.Namespace, references_beside: Path) -> Config:
-    """The configuration that --config and --set describe.
-
-    Args:
-        args: parsed by a parser of `add_config_arguments`.
-        references_beside: reference images are looked for in the folder of
-            this file, unless the configuration names a folder itself.
-
-    Raises:
-        ConfigError: If anything in it is wrong.
-    """
-    config = configuration.load(args.config, args.assignments)
-    if config.identification.reference_root != Config().identification.reference_root:
-        return config
-    root = {"identification.reference_root": str(references_beside.resolve().parent)}
-    return configuration.update(config, root)

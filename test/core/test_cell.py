@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from robollm_core.cli.arguments import add_config_arguments
-from robollm_core.cli.cell import build_stages, describe, read_config, retune
+from robollm_core.cell import build_stages, describe, retune
+from robollm_core.cli.arguments import add_config_arguments, read_config
 from robollm_core.config import Config, update
 from robollm_core.errors import ArtifactError, ConfigError
 
