@@ -20,6 +20,7 @@ WHEELS ?= $(HOME)/.cache/robollm/wheels
 MMCV := onedl-mmcv==2.3.6
 MMDET := onedl-mmdetection==3.5.1
 IMAUG := imaug==0.4.3
+MODELOPT := nvidia-modelopt==0.47.0
 
 SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 ifndef PYTHON
@@ -99,7 +100,7 @@ $(STAMPS)/venv$(if $(ROS),-sourced):
 # editable, so that the command and the nodes run from this checkout
 $(DEPLOY): $(STAMPS)/venv$(if $(ROS),-sourced) setup.py constraints.txt $(if $(ROS),,$(INTERFACES))
 	@echo "make: installing what the robot cell needs$(if $(ROS),, and ROS 2) (1 to 2 minutes)"
-	@$(PIP) --no-build-isolation --editable '.[demo$(if $(ROS),,$(comma)ros)]'
+	@$(PIP) --no-build-isolation --editable '.[demo,openvino$(if $(ROS),,$(comma)ros)]'
 	@$(if $(ROS),true,$(MAKE) --no-print-directory $(STAMPS)/vision_msgs)
 	@touch $@
 
@@ -112,10 +113,11 @@ $(STAMPS)/vision_msgs: $(INTERFACES)
 $(WORKSHOP): $(DEPLOY) setup.py constraints.txt Makefile
 	@echo "make: installing the workshop: torch, MuJoCo, test tools (a few minutes)"
 	@$(PIP) '$(TORCH)' $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-	@$(PIP) --no-build-isolation --editable '.[demo$(if $(ROS),,$(comma)ros),scale,sim,train,test]'
-	@# --no-deps: their metadata ask for opencv-python, which needs a desktop's libraries and
+	@$(PIP) --no-build-isolation --editable \
+		'.[demo,openvino,rtx$(if $(ROS),,$(comma)ros),scale,sim,train,test]'
+	@# --no-deps: of these the metadata ask for opencv-python, which needs a desktop's libraries and
 	@# overwrites opencv-python-headless; what they import is in the extra [train]
-	@$(PIP) --no-deps '$(MMDET)' '$(IMAUG)'
+	@$(PIP) --no-deps '$(MMDET)' '$(IMAUG)' '$(MODELOPT)'
 	@$(MAKE) --no-print-directory mmcv
 	@$(BIN)/python -c "import mmcv.ops, mmdet.apis"
 	@touch $@

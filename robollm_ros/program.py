@@ -22,8 +22,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from robollm_core.data.files import write_file
 from robollm_core.errors import ConfigError, RobollmError
+from robollm_core.files import write_file
 from robollm_core.runtime.artifact import locate
 
 EXIT_REFUSED = 2

@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RobollmError: If sizes or output are not as they should be.
     """
-    from robollm_core.data.files import write_file
     from robollm_core.evaluation.provenance import machine
+    from robollm_core.files import write_file
 
     figures, kept = args.measure(args)
     facts = {
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _retrieval(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
-    from robollm_core.data.files import write_file
-    from robollm_core.evaluation.bench_retrieval import Sizes, draw, measure, table
+    from robollm_core.bench.retrieval import Sizes, draw, measure, table
+    from robollm_core.files import write_file
 
     names = ("queries", "references", "items", "dim", "seed", "half")
     figures = measure(Sizes(**{name: getattr(args, name) for name in names}), args.folder)

@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write every card, or none when one cannot be written truthfully."""
-    from robollm_core.data.files import write_file
     from robollm_core.export.card import render_cards
+    from robollm_core.files import write_file
 
     for name, text in render_cards(args.models).items():
         write_file(args.models / name, text.encode())

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robollm_core.data.files import write_file
+from robollm_core.files import write_file
 
 if TYPE_CHECKING:
     from robollm_core.export.convert import Conversion

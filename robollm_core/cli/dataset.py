@@ -96,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draft(args: argparse.Namespace) -> int:
-    from robollm_core.data.files import write_file
     from robollm_core.data.site_labels import draft_labels
+    from robollm_core.files import write_file
 
     tree = draft_labels(args.bags[0])
     write_file(args.out, (json.dumps(tree, indent=1) + "\n").encode())

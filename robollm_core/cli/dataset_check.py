@@ -37,7 +37,7 @@ def run(root: Path, options: dict[str, Any]) -> int:
         RobollmError: If the folder has no known layout, or the JSON cannot be written.
     """
     from robollm_core.data.check import check_dataset, describe
-    from robollm_core.data.files import write_file
+    from robollm_core.files import write_file
 
     ledger = check_dataset(root, options["split"], options["decode"])
     if options["json"] is not None:

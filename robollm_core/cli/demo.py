@@ -20,12 +20,12 @@ from robollm_core.cli.processes import Program, private_domain
 from robollm_core.config import Config
 from robollm_core.data import rostypes
 from robollm_core.data.bag import BagReader, ImageEvent
-from robollm_core.data.files import write_file
 from robollm_core.data.recorded import Answer, read_answers
 from robollm_core.errors import BagError, DependencyError, OutputError, RobollmError
 from robollm_core.evaluation import report
 from robollm_core.evaluation.cell import FrameTruth, Score, read_scenes, score
 from robollm_core.evaluation.latency import stage_latency_ms
+from robollm_core.files import write_file
 from robollm_core.images import draw_overlay, encode_jpeg
 from robollm_core.runtime.artifact import locate
 from robollm_core.types import PerceptionResult

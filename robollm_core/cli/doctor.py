@@ -15,7 +15,7 @@ from pathlib import Path
 
 from robollm_core import __version__, config
 from robollm_core.cli.checks import Check, all_checks
-from robollm_core.data.files import write_file
+from robollm_core.files import write_file
 
 EXIT_UNWELL = 1
 

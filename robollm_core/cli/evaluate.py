@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from robollm_core import __version__
 from robollm_core.config import Config, load
 from robollm_core.data.broken import MAX_SHARE, BrokenFiles
-from robollm_core.data.files import write_file
 from robollm_core.errors import ConfigError, DatasetError
+from robollm_core.files import write_file
 
 if TYPE_CHECKING:
     from robollm_core.cli.evaluation_files import Report

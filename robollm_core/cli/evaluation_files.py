@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from robollm_core.data.broken import BrokenFiles
-from robollm_core.data.files import write_file
 from robollm_core.errors import OutputError
 from robollm_core.evaluation.outcome import Outcome
+from robollm_core.files import write_file
 
 RESULT, RECORDS = "result.json", "records.jsonl"
 PAGE, TEXT = "report.html", "report.md"

@@ -7,8 +7,8 @@ import shlex
 import shutil
 from pathlib import Path
 
-from robollm_core.data.files import replacing
 from robollm_core.errors import OutputError
+from robollm_core.files import replacing
 
 STAGES = ("segmentation", "identification", "defects")
 

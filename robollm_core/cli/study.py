@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RobollmError: If data, recipe or output is not as it should be.
     """
-    from robollm_core.data.files import write_file
     from robollm_core.evaluation.provenance import machine, made_by
+    from robollm_core.files import write_file
     from robollm_core.study.page import to_json, write_page
     from robollm_core.study.plan import build_study
     from robollm_core.study.runner import run_study

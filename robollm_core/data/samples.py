@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from robollm_core.data.arrays import new_array
-from robollm_core.data.files import replacing, write_file
 from robollm_core.errors import DatasetError, OutputError
+from robollm_core.files import replacing, write_file
 from robollm_core.images import CropSpec, crop, crop_whole, read_image
 from robollm_core.types import BoolArray, UInt8Array
 

@@ -32,9 +32,9 @@ from robollm_core.beit3.containers import (
 from robollm_core.beit3.encoder import Encoder
 from robollm_core.beit3.layouts import BEIT3_CLASSIFIER, NATIVE, PREFIX, TIMM
 from robollm_core.beit3.translate import Translation, translate
-from robollm_core.data.files import replacing
 from robollm_core.defects.model import build_defects
 from robollm_core.errors import CheckpointError, ConfigError, OutputError
+from robollm_core.files import replacing
 from robollm_core.identification.model import build_graph
 
 OWN = "robollm"

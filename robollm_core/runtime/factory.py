@@ -26,7 +26,7 @@ def load_engine(path: Path | str, config: RuntimeConfig) -> Engine:
     """
     file, sidecar = load_artifact(path)
     try:
-        if config.name == "onnx":
+        if config.name in ("auto", "onnx"):
             from robollm_core.runtime.onnx import OnnxEngine
 
             return OnnxEngine(file, sidecar.spec, config)
@@ -59,7 +59,7 @@ def load_bare_engine(path: Path, config: RuntimeConfig) -> Engine:
         ArtifactError: If the file is missing or no network.
         RuntimeUnavailableError: If runtime or device are not there.
     """
-    if config.name != "onnx":
+    if config.name not in ("auto", "onnx"):
         raise RuntimeUnavailableError(
             f"{path} is an ONNX file without a sidecar: it runs on onnx alone, got runtime.name "
             f"{config.name!r}. Set runtime.name to onnx."

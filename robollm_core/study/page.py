@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from robollm_core.data.files import write_file
+from robollm_core.files import write_file
 from robollm_core.study.statistics import is_shown
 from robollm_core.study.summary import conclusions, deciding, show
 

@@ -21,8 +21,8 @@ import numpy as np
 from tqdm import tqdm
 
 from robollm_core import __version__
-from robollm_core.data.files import write_file
 from robollm_core.errors import ConfigError, DatasetError, OutputError, RobollmError
+from robollm_core.files import write_file
 from robollm_core.study.plan import CLEAN, Run, Study
 
 _RESULT = "result.json"

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from robollm_core.data.files import write_file
 from robollm_core.errors import OutputError
+from robollm_core.files import write_file
 from robollm_core.types import UInt8Array
 
 Unit = TypeVar("Unit")

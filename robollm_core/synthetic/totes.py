@@ -27,8 +27,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from robollm_core.data.files import write_file
 from robollm_core.errors import ConfigError, OutputError
+from robollm_core.files import write_file
 from robollm_core.synthetic.lens import expose
 from robollm_core.synthetic.products import SPLITS, Product, catalogue_seeds, make_product
 from robollm_core.synthetic.render import Int32Array, Renderer

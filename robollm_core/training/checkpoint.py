@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from robollm_core.beit3.containers import FORMAT
-from robollm_core.data.files import replacing
 from robollm_core.errors import CheckpointError, OutputError
+from robollm_core.files import replacing
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:

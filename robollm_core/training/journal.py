@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robollm_core.data.files import write_file
 from robollm_core.errors import DependencyError, OutputError
+from robollm_core.files import write_file
 
 _COLUMNS = ("step", "elapsed_s", "name", "value")
 

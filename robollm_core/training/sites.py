@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from robollm_core.beit3.adapters import AdapterShape, BlockAdapter, attach, detach, is_adapter
 from robollm_core.beit3.checkpoint import Checkpoint, read_checkpoint
 from robollm_core.beit3.encoder import Encoder
-from robollm_core.data.files import write_file
 from robollm_core.errors import CheckpointError, ConfigError
+from robollm_core.files import write_file
 from robollm_core.training.adapting import (
     KINDS,
     TARGETS,

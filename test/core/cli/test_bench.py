@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from robollm_core.bench import retrieval
 from robollm_core.cli import main as command
-from robollm_core.evaluation import bench_retrieval
 
 WORDS = ["bench", "retrieval", "--queries", "20", "--references", "64", "--items", "16"]
 
@@ -15,7 +15,7 @@ WORDS = ["bench", "retrieval", "--queries", "20", "--references", "64", "--items
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
     """A new process a size takes seconds; its own tests start them."""
-    monkeypatch.setattr(bench_retrieval, "_in_a_new_process", bench_retrieval.rank_share)
+    monkeypatch.setattr(retrieval, "_in_a_new_process", retrieval.rank_share)
 
 
 def test_the_figures_are_printed_written_and_drawn(tmp_path, capsys):
@@ -30,7 +30,7 @@ def test_the_figures_are_printed_written_and_drawn(tmp_path, capsys):
 
 
 def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch, capsys):
-    monkeypatch.setattr(bench_retrieval, "LIMIT_BYTES", 1)
+    monkeypatch.setattr(retrieval, "LIMIT_BYTES", 1)
     assert command.main([*WORDS, "--dim", "8"]) == 1
     assert "not kept" in capsys.readouterr().out
 

@@ -9,15 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robollm_core.errors import ConfigError, OutputError, RobollmError
-from robollm_core.evaluation import bench_retrieval
-from robollm_core.evaluation.bench_retrieval import (
+from robollm_core.bench import retrieval
+from robollm_core.bench.retrieval import (
     Sizes,
     draw,
     measure,
     rank_share,
     write_references,
 )
+from robollm_core.errors import ConfigError, OutputError, RobollmError
 
 SMALL = Sizes(queries=30, references=90, items=40, dim=16)
 
@@ -58,7 +58,7 @@ def test_the_peak_is_that_of_this_process_alone():
     ballast = np.ones(400 * 2**20, np.uint8)
     # in a process of its own: this one may have had a higher peak before
     code = (
-        "import numpy as np; from robollm_core.evaluation.bench_retrieval import peak_rss; "
+        "import numpy as np; from robollm_core.bench.retrieval import peak_rss; "
         "before = peak_rss(); more = np.ones(200 * 2**20, np.uint8); print(before, peak_rss())"
     )
     before, after = map(int, subprocess.check_output([sys.executable, "-c", code]).split())
@@ -80,7 +80,7 @@ def test_a_disk_without_room_is_named(tmp_path):
 
 
 def test_a_process_that_dies_is_told_of(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_retrieval, "write_references", lambda path, sizes: None)
+    monkeypatch.setattr(retrieval, "write_references", lambda path, sizes: None)
     with pytest.raises(RobollmError, match="code 1"):
         measure(SMALL, tmp_path)
 

@@ -9,8 +9,8 @@ import pytest
 import small_disk
 from small_disk import full_disk_error, run_on_small_disk
 
-from robollm_core.data.files import write_file
 from robollm_core.errors import OutputError
+from robollm_core.files import write_file
 
 
 def test_folders_are_made_and_files_replaced(tmp_path):
@@ -49,7 +49,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch, mounted):
         monkeypatch.setattr(small_disk, "can_mount", lambda: False)
     code = f"""
 from pathlib import Path
-from robollm_core.data.files import write_file
+from robollm_core.files import write_file
 from robollm_core.errors import OutputError
 path = Path({str(tmp_path / "disk")!r}) / "r.json"
 write_file(path, b"old")
