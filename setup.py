@@ -154,7 +154,7 @@ setup(
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
-        (str(SHARE), ["package.xml"]),
+        (str(SHARE), ["package.xml", "LICENSE"]),
         *starters(),
         *shared("launch", "*.launch.py"),
         *shared("config", "**/*"),

@@ -20,15 +20,18 @@ ARGUMENTS = {
     "manifest_topic": ("container/manifest", "Topic of the container's manifest."),
     "transport": ("", "raw or compressed images; empty: as in params_file."),
     "reference_root": ("", "Folder of the reference images; empty: as in params_file."),
+    "bundle": ("", "Model bundle; with it, the shipped params_file, all defaults, is left out."),
 }
 OPTIONAL = {
     "transport": "input.transport",
     "reference_root": "identification.reference_root",
+    "bundle": "runtime.bundle",
 }
+SHIPPED = [FindPackageShare("robollm"), "config", "robollm.yaml"]
 
 
 def declared():
-    shipped = PathJoinSubstitution([FindPackageShare("robollm"), "config", "robollm.yaml"])
+    shipped = PathJoinSubstitution(SHIPPED)
     described = "YAML with the node's parameters, as `robollm config` prints them."
     return [
         DeclareLaunchArgument("params_file", default_value=shipped, description=described),
@@ -48,6 +51,9 @@ def perception(context):
     for name, parameter in OPTIONAL.items():
         if value := said[name].perform(context):
             overrides[parameter] = ParameterValue(value, value_type=str)
+    # a file that states every default would win over all that the bundle says
+    shipped = PathJoinSubstitution(SHIPPED).perform(context)
+    plain = said["bundle"].perform(context) and said["params_file"].perform(context) == shipped
     image, manifest = said["image_topic"], said["manifest_topic"]
     return [
         LifecycleNode(
@@ -58,7 +64,7 @@ def perception(context):
             output="screen",
             respawn=said["use_respawn"],
             respawn_delay=float(said["respawn_delay"].perform(context)),
-            parameters=[said["params_file"], overrides],
+            parameters=[overrides] if plain else [said["params_file"], overrides],
             remappings=[
                 ("image", image),
                 ("image/compressed", [image, "/compressed"]),

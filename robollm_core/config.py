@@ -58,6 +58,11 @@ class RuntimeConfig:
         choices=("auto", "fp32", "bf16", "fp16"),
     )
     threads: int = _leaf(0, "CPU threads a stage may use; 0 means all cores.", low=0, high=256)
+    bundle: str = _leaf(
+        "",
+        "Model bundle (a folder or a tar) that brings networks and thresholds; a relative path "
+        "starts from the working folder. What else is set wins over it. Empty means none.",
+    )
     cache: str = _leaf(
         "",
         "Folder for built engines and measurements; empty means $ROBOLLM_CACHE, else "
@@ -274,15 +279,28 @@ def load(path: Path | None = None, assignments: Iterable[str] = ()) -> Config:
     Raises:
         ConfigError: If the file cannot be read or anything in it is wrong.
     """
-    config = Config()
-    if path is not None:
-        config = update(config, dict(_walk(_unwrap(_read_yaml(path)))))
+    return update(Config(), given(path, assignments))
+
+
+def given(path: Path | None = None, assignments: Iterable[str] = ()) -> dict[str, Any]:
+    """What `load` would change: the values that were set, each checked, by dotted name.
+
+    Args:
+        path: as for `load`.
+        assignments: as for `load`; the last one of a name wins.
+
+    Raises:
+        ConfigError: If the file cannot be read or anything in it is wrong.
+    """
+    values = {} if path is None else dict(_walk(_unwrap(_read_yaml(path))))
+    update(Config(), values)
     for text in assignments:
         name, separator, value = text.partition("=")
         if not separator:
             raise ConfigError(f"--set takes name=value, got {text!r}.")
-        config = update(config, {name.strip(): _parse(text, value)})
-    return config
+        values[name.strip()] = _parse(text, value)
+        update(Config(), values)
+    return values
 
 
 def _parse(text: str, value: str) -> Any:

@@ -16,6 +16,10 @@ class ShapeError(RobollmError, ValueError):
     """An array or tensor has the wrong shape or dtype."""
 
 
+class NotFiniteError(RobollmError, ValueError):
+    """An array holds NaN or infinity where numbers should be."""
+
+
 class ImageError(RobollmError, ValueError):
     """An image from outside is truncated, empty or of an unsupported encoding."""
 
@@ -34,6 +38,10 @@ class ArtifactError(RobollmError):
 
 class RuntimeUnavailableError(RobollmError):
     """A runtime or accelerator was asked for and is not there."""
+
+
+class RuntimeFailedError(RobollmError):
+    """A runtime failed while it ran a network, for want of memory for one; the process lives."""
 
 
 class CacheError(RobollmError):

@@ -1,14 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes, masks and the letterbox; NumPy only.
+"""Boxes, masks and the letterbox.
 
 Boxes are half-open pixel edges (x0, y0, x1, y1); the centre of the pixel in
 column x and row y lies at (x + 0.5, y + 0.5).
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +19,9 @@ from robollm_core.types import BoolArray, Float32Array, Instance, UInt8Array
 
 MAX_LABELS = 254
 """Instances a label image can hold; 0 is the background, 255 stays free for void."""
+
+_STRIPS = 6
+"""Parts in which an axis of a mask is resampled."""
 
 Box = tuple[int, int, int, int]
 FloatArray = npt.NDArray[np.floating]
@@ -103,26 +108,35 @@ def _area(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def mask_extent(mask: npt.NDArray[np.generic]) -> Box | None:
     """The tightest box around the non-zero pixels of an (H, W) mask, None when there are none."""
-    columns = np.flatnonzero(mask.any(axis=0))
-    rows = np.flatnonzero(mask.any(axis=1))
-    if columns.size == 0:
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    bits = (mask if mask.dtype == np.bool_ else mask != 0).view(np.uint8)
+    x, y, wide, high = cv2.boundingRect(bits)
+    return None if wide == 0 else (x, y, x + wide, y + high)
+
+
+Pasted = tuple[Box, BoolArray]
 
 
 def paste_mask(
     prob: Float32Array, box_xyxy: FloatArray, image_hw: tuple[int, int], threshold: float
-) -> tuple[Box, BoolArray] | None:
-    """Bring a mask predicted in its box back to image pixels.
+) -> Pasted | None:
+    """Bring a mask predicted in its box back to image pixels; see `paste_masks`."""
+    boxes = np.asarray(box_xyxy, np.float64)[None]
+    return paste_masks(np.asarray(prob)[None], boxes, image_hw, threshold)[0]
+
+
+def paste_masks(
+    probs: Float32Array, boxes_xyxy: FloatArray, image_hw: tuple[int, int], threshold: float
+) -> list[Pasted | None]:
+    """Bring masks predicted in their boxes back to image pixels.
 
     Args:
-        prob: (h, w) float32 probability; cells tile the box evenly.
-        box_xyxy: (4,) float edges in image pixels; may reach outside the image.
+        probs: (N, h, w) float32 probability; cells tile a box evenly.
+        boxes_xyxy: (N, 4) float edges in image pixels; may reach outside the image.
         image_hw: (height, width) of the image.
         threshold: a pixel is in the mask from this probability.
 
     Returns:
-        (box, mask): the integer extent of the thresholded mask inside the
+        For each (box, mask): the integer extent of the thresholded mask inside the
         image and the (y1 - y0, x1 - x0) bool mask in it; None when no pixel
         reaches the threshold. Pixels outside the box are never in the mask.
 
@@ -131,29 +145,112 @@ def paste_mask(
         to the box and binarised; bilinear, cells at half-integer positions,
         zero outside.
     """
-    x0, y0, x1, y1 = (float(edge) for edge in box_xyxy)
-    if not (np.isfinite([x0, y0, x1, y1]).all() and x1 > x0 and y1 > y0):
-        return None
-    left, column_weights = _weights(x0, x1, image_hw[1], prob.shape[1])
-    top, row_weights = _weights(y0, y1, image_hw[0], prob.shape[0])
-    mask = row_weights @ prob @ column_weights.T >= threshold
+    boxes: npt.NDArray[np.float64] = np.array(boxes_xyxy, np.float64).reshape(-1, 4)
+    grows = boxes[:, 2:] > boxes[:, :2]
+    sound = np.isfinite(boxes).all(axis=1) & grows.all(axis=1)
+    # what is no box becomes one outside of the image
+    boxes[~sound] = (-2.0, -2.0, -1.0, -1.0)
+    columns = _sampling(boxes[:, 0], boxes[:, 2], image_hw[1], probs.shape[2])
+    rows = _sampling(boxes[:, 1], boxes[:, 3], image_hw[0], probs.shape[1])
+    return [
+        _paste(prob, down, across, threshold)
+        for prob, down, across in zip(probs, rows, columns, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sampling:
+    """Bilinear sampling along one axis of a box, at the pixels whose centres lie in it.
+
+    Attributes:
+        first: the first such pixel.
+        below: (pixels,) int, the cell whose centre is the last before the pixel's; -1
+            for none.
+        weights: (pixels, cells) float32, of the cells; two of a row are not 0.
+    """
+
+    first: int
+    below: npt.NDArray[np.intp]
+    weights: Float32Array
+
+
+def _sampling(low: FloatArray, high: FloatArray, size: int, cells: int) -> list[_Sampling]:
+    """One an interval; all at once, since a call of NumPy costs more than one of them."""
+    first = np.clip(np.floor(low), 0, size)
+    last = np.clip(np.ceil(high), first, size)
+    # a pixel at the rim belongs to the box when its centre does
+    first += first + 0.5 < low
+    last -= last - 0.5 > high
+    counts = np.maximum(last - first, 0).astype(np.intp)
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    pixel = np.arange(total) + np.repeat(first - (ends - counts), counts)
+    position = (pixel + 0.5 - np.repeat(low, counts)) / np.repeat(high - low, counts) * cells - 0.5
+    floor = np.floor(position)
+    below = floor.astype(np.intp)
+    # a cell more at either end: outside the grid the mask is 0
+    weights = np.zeros((total, cells + 2), np.float32)
+    flat, at = weights.reshape(-1), np.arange(total) * (cells + 2) + 1 + below
+    flat[at] = 1.0 - (position - floor)
+    flat[at + 1] = 1.0 - (floor + 1.0 - position)
+    spans = [slice(end - count, end) for end, count in zip(ends.tolist(), counts, strict=True)]
+    return [
+        _Sampling(int(start), below[span], weights[span, 1:-1])
+        for start, span in zip(first.tolist(), spans, strict=True)
+    ]
+
+
+def _paste(
+    prob: Float32Array, rows: _Sampling, columns: _Sampling, threshold: float
+) -> Pasted | None:
+    wide = np.empty((len(columns.below), len(prob)), np.float32)
+    for strip, near in _strips(columns):
+        np.matmul(columns.weights[strip, near], prob.T[near], out=wide[strip])
+    mask: BoolArray = np.empty((len(rows.below), len(wide)), np.bool_)
+    for strip, near in _strips(rows):
+        values = rows.weights[strip, near] @ wide.T[near]
+        np.greater_equal(values, threshold, out=mask[strip])
     extent = mask_extent(mask)
     if extent is None:
         return None
     a, b, c, d = extent
     inside: BoolArray = np.ascontiguousarray(mask[b:d, a:c])
+    left, top = columns.first, rows.first
     return (a + left, b + top, c + left, d + top), inside
 
 
-def _weights(low: float, high: float, size: int, cells: int) -> tuple[int, Float32Array]:
-    """First pixel of a box edge pair on one axis, and its (pixels, cells) bilinear weights."""
-    first = int(np.clip(np.floor(low), 0, size))
-    last = int(np.clip(np.ceil(high), 0, size))
-    centres = np.arange(first, last) + 0.5
-    position = (centres - low) / (high - low) * cells - 0.5
-    weights = np.clip(1.0 - np.abs(position[:, None] - np.arange(cells)), 0.0, None)
-    weights[(centres < low) | (centres > high)] = 0.0
-    return first, weights.astype(np.float32)
+def _strips(axis: _Sampling) -> Iterator[tuple[slice, slice]]:
+    """Slices of pixels, and of the cells near them: all other weights are 0.
+
+    Such a product is also small enough for BLAS to stay on this thread; its threads
+    would wait for each other, and then take the cores from the next engine.
+    """
+    edges = [len(axis.below) * i // _STRIPS for i in range(_STRIPS + 1)]
+    for start, stop in itertools.pairwise(edges):
+        if stop > start:
+            low, high = int(axis.below[start]), int(axis.below[stop - 1]) + 2
+            yield slice(start, stop), slice(max(low, 0), high)
+
+
+def halvings(from_hw: tuple[int, int], to_hw: tuple[int, int]) -> int:
+    """How often a (height, width) can be halved before it is smaller than the wanted one."""
+    return max(min(a // b for a, b in zip(from_hw, to_hw, strict=True)).bit_length() - 1, 0)
+
+
+def halved(image: UInt8Array, times: int) -> UInt8Array:
+    """Means of 2 x 2 pixels, again and again while the sides are even.
+
+    A tenth of the work of averaging over areas of any size, which then has at most a
+    factor of two left: what the networks have seen in training.
+    """
+    for _ in range(times):
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:
+            break
+        image = cv2.resize(  # type: ignore[assignment]
+            image, (width // 2, height // 2), interpolation=cv2.INTER_AREA
+        )
+    return image
 
 
 def label_image(instances: Sequence[Instance], image_hw: tuple[int, int]) -> UInt8Array:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from robollm_core.errors import ConfigError, ImageError, ShapeError
-from robollm_core.geometry import Letterbox
+from robollm_core.geometry import Box, Letterbox, halved, halvings
 from robollm_core.types import BoolArray, ItemReport, PerceptionResult, UInt8Array
 
 GREY = 128
@@ -110,15 +110,9 @@ def crop(
             f"a mask for the box {(x0, y0, x1, y1)} must be {(y1 - y0, x1 - x0)}, "
             f"got {mask_in_box.shape}."
         )
-    window = _window((x0, y0, x1, y1), spec)
-    pixels = _cut(image_rgb, window)
-    if spec.blank:
-        left, top = x0 - window[0], y0 - window[1]
-        keep = np.zeros(pixels.shape[:2], dtype=np.bool_)
-        keep[top : top + y1 - y0, left : left + x1 - x0] = (
-            True if mask_in_box is None else mask_in_box
-        )
-        pixels[~keep] = GREY
+    window, times = _window((x0, y0, x1, y1), spec)
+    part, mask = ((x0, y0, x1, y1), mask_in_box) if spec.blank else (window, None)
+    pixels = _cut(image_rgb, window, part, mask, times)
     return _resize(pixels, (spec.size_px, spec.size_px), enlarge=cv2.INTER_CUBIC)
 
 
@@ -147,13 +141,14 @@ def letterbox(image_rgb: UInt8Array, box: Letterbox) -> UInt8Array:
     Returns:
         `box.target_hw` + (3,) uint8, padded with 0 to the right and below.
     """
-    high, wide = box.inner_hw
-    target: UInt8Array = np.zeros((*box.target_hw, 3), dtype=np.uint8)
-    target[:high, :wide] = _resize(image_rgb, (high, wide), enlarge=cv2.INTER_LINEAR)
+    target, (high, wide) = np.zeros((*box.target_hw, 3), np.uint8), box.inner_hw
+    smaller = halved(image_rgb, halvings(box.source_hw, (high, wide)))
+    target[:high, :wide] = _resize(smaller, (high, wide), enlarge=cv2.INTER_LINEAR)
     return target
 
 
-def _window(box: tuple[int, int, int, int], spec: CropSpec) -> tuple[int, int, int, int]:
+def _window(box: Box, spec: CropSpec) -> tuple[Box, int]:
+    """What a crop shows, and how often it is halved on the way."""
     x0, y0, x1, y1 = box
     grow = round(spec.margin * max(x1 - x0, y1 - y0))
     x0, y0, x1, y1 = x0 - grow, y0 - grow, x1 + grow, y1 + grow
@@ -162,16 +157,34 @@ def _window(box: tuple[int, int, int, int], spec: CropSpec) -> tuple[int, int, i
         x0 -= (side - (x1 - x0)) // 2
         y0 -= (side - (y1 - y0)) // 2
         x1, y1 = x0 + side, y0 + side
-    return x0, y0, x1, y1
+    # sides that can be halved; what is added is less than a pixel of the crop
+    times = halvings((y1 - y0, x1 - x0), (spec.size_px, spec.size_px))
+    return (x0, y0, x1 + (x0 - x1) % 2**times, y1 + (y0 - y1) % 2**times), times
 
 
-def _cut(image_rgb: UInt8Array, window: tuple[int, int, int, int]) -> UInt8Array:
-    x0, y0, x1, y1 = window
+def _cut(
+    image_rgb: UInt8Array, window: Box, part: Box, mask: BoolArray | None, times: int
+) -> UInt8Array:
+    """A window of an image, halved; `GREY` outside the image, a part of it, or the part's mask."""
     height, width = image_rgb.shape[:2]
-    pixels: UInt8Array = np.full((y1 - y0, x1 - x0, 3), GREY, dtype=np.uint8)
-    left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
-    if right > left and bottom > top:
-        pixels[top - y0 : bottom - y0, left - x0 : right - x0] = image_rgb[top:bottom, left:right]
+    step, (x0, y0, x1, y1) = 2**times, window
+    pixels: UInt8Array = np.full(((y1 - y0) // step, (x1 - x0) // step, 3), GREY, dtype=np.uint8)
+    left, top = max(part[0], 0), max(part[1], 0)
+    right, bottom = min(part[2], width), min(part[3], height)
+    if right <= left or bottom <= top:
+        return pixels
+    # the rest is grey also when it is halved
+    a, b = (left - x0) // step, (top - y0) // step
+    c, d = -((x0 - right) // step), -((y0 - bottom) // step)
+    piece = np.full(((d - b) * step, (c - a) * step, 3), GREY, dtype=np.uint8)
+    at_x, at_y = left - x0 - a * step, top - y0 - b * step
+    target = piece[at_y : at_y + bottom - top, at_x : at_x + right - left]
+    if mask is None:
+        target[...] = image_rgb[top:bottom, left:right]
+    else:
+        shown = mask[top - part[1] : bottom - part[1], left - part[0] : right - part[0]]
+        cv2.copyTo(image_rgb[top:bottom, left:right], shown.view(np.uint8), target)
+    pixels[b:d, a:c] = halved(piece, times)
     return pixels
 
 

@@ -5,6 +5,7 @@
 import time
 from dataclasses import dataclass
 
+from robollm_core.runtime.furniture import FrameCrops
 from robollm_core.types import (
     Frame,
     IdentifyStage,
@@ -42,9 +43,10 @@ def perceive(frame: Frame, manifest: Manifest | None, stages: Stages) -> Percept
     start = time.perf_counter()
     instances = stages.segmentation.segment(frame)
     segmented = time.perf_counter()
-    identifications = stages.identification.identify(frame, instances, manifest)
+    crops = FrameCrops(frame, instances)
+    identifications = stages.identification.identify(frame, instances, manifest, crops)
     identified = time.perf_counter()
-    defects = stages.defects.inspect(frame, instances)
+    defects = stages.defects.inspect(frame, instances, crops)
     inspected = time.perf_counter()
     # strict: a stage that loses an instance must not shift its neighbours' answers
     items = tuple(

@@ -8,12 +8,15 @@ columns x0..x1-1 and the rows y0..y1-1 of the source image.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from robollm_core.errors import ShapeError
+
+if TYPE_CHECKING:
+    from robollm_core.images import CropSpec
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -222,7 +225,13 @@ class Engine(Protocol):
         """Runtime, version and device actually in use, one line."""
 
     def run(self, inputs: Tensors) -> dict[str, npt.NDArray[np.generic]]:
-        """Run once; raises ShapeError when `inputs` does not fit `spec`."""
+        """Run once.
+
+        Raises:
+            ShapeError: If `inputs` does not fit `spec`.
+            NotFiniteError: If one holds NaN or infinity.
+            RuntimeFailedError: If the runtime fails; the engine may be asked again.
+        """
 
 
 class SegmentStage(Protocol):
@@ -230,6 +239,13 @@ class SegmentStage(Protocol):
 
     def segment(self, frame: Frame) -> tuple[Instance, ...]:
         """Find every visible thing; empty when there is none."""
+
+
+class Crops(Protocol):
+    """The instances of one frame, cut out; stages that cut them the same way share the crops."""
+
+    def cut(self, spec: "CropSpec") -> UInt8Array:
+        """The crops, (N, S, S, 3) uint8 in the order of the instances; not to be written to."""
 
 
 class IdentifyStage(Protocol):
@@ -242,13 +258,19 @@ class IdentifyStage(Protocol):
         """Embed its references; raises ManifestError when one cannot be read."""
 
     def identify(
-        self, frame: Frame, instances: Sequence[Instance], manifest: Manifest | None
+        self,
+        frame: Frame,
+        instances: Sequence[Instance],
+        manifest: Manifest | None,
+        crops: Crops | None = None,
     ) -> tuple[Identification, ...]:
-        """One answer an instance, in order."""
+        """One answer an instance, in order; `crops` are those of the instances, if cut."""
 
 
 class InspectStage(Protocol):
     """Says of each instance whether something is wrong with it."""
 
-    def inspect(self, frame: Frame, instances: Sequence[Instance]) -> tuple[DefectReport, ...]:
-        """One report an instance, in order."""
+    def inspect(
+        self, frame: Frame, instances: Sequence[Instance], crops: Crops | None = None
+    ) -> tuple[DefectReport, ...]:
+        """One report an instance, in order; `crops` are those of the instances, if cut."""

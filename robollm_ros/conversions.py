@@ -7,6 +7,7 @@ copied element by element, 200 ms for a megapixel in colour.
 """
 
 import array
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,13 +17,20 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
-from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+from vision_msgs.msg import (
+    Detection2D,
+    Detection2DArray,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+)
 
 from robollm_core.types import DEFECT_LABELS, ItemReport, PerceptionResult, UInt8Array
 from robollm_ros.health import Status
 
 Hypothesis = tuple[str, float]
 """(class_id, score) of a vision_msgs/ObjectHypothesis."""
+_NO_POSE = ObjectHypothesisWithPose()
+"""Copied, and its pose shared, by all hypotheses: an image does not tell one."""
 
 
 def hypotheses(report: ItemReport) -> tuple[Hypothesis, ...]:
@@ -64,9 +72,8 @@ def _array(
         detection.bbox.size_x = float(x1 - x0)
         detection.bbox.size_y = float(y1 - y0)
         for class_id, score in answer:
-            hypothesis = ObjectHypothesisWithPose()
-            hypothesis.hypothesis.class_id = class_id
-            hypothesis.hypothesis.score = float(score)
+            hypothesis = copy.copy(_NO_POSE)  # making a pose of 49 zeros each time costs the most
+            hypothesis.hypothesis = ObjectHypothesis(class_id=class_id, score=float(score))
             detection.results.append(hypothesis)
         message.detections.append(detection)
     return message

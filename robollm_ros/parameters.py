@@ -19,12 +19,14 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from robollm_core.config import Config, Leaf, Scalar, check_leaf, leaves, update
+from robollm_core.config import Config, Leaf, Scalar, check_leaf, flatten, leaves, update
 from robollm_core.errors import ConfigError
+from robollm_core.runtime.bundle import settle
 
 AUTOSTART = Leaf(
     "autostart", False, "Configure and activate without being told.", None, None, (), False
 )
+_TREE = frozenset(leaf.name for leaf in leaves())
 _OF_ROS = ("use_sim_time", "start_type_description_service")
 """Parameters that rclpy declares itself."""
 
@@ -48,10 +50,14 @@ class Parameters:
         """
         self.locked = False
         """True while the node is configured: only live leaves may change."""
+        self.bundle = ""
+        """Name, version and digest of the bundle in force; "" without one."""
         self._node = node
         self._on_change = on_change
         self._leaves = {leaf.name: leaf for leaf in (*leaves(), *more)}
         self._faults: dict[str, str] = {}
+        self._given: dict[str, Any] = {}
+        """What was set of the tree from outside; the rest is the bundle's, or the default."""
         overrides = overrides_of(node)
         descriptor = ParameterDescriptor(
             description=f"{AUTOSTART.doc} (takes effect at the start of the node)", read_only=True
@@ -65,17 +71,41 @@ class Parameters:
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._accepted)
 
+    def configure(self) -> Config:
+        """The tree in force, as the parameters then show it: a bundle sets what nobody else did.
+
+        Raises:
+            ConfigError: If any override was unknown, of the wrong type or out of range.
+            ArtifactError: If the bundle is missing or damaged.
+            CacheError: If the bundle cannot be unpacked.
+        """
+        self._refuse_faults()
+        given = dict(self._given)
+        config, bundle = settle(given)
+        shown = {leaf.name: self._value(leaf.name) for leaf in leaves()}
+        news = {name: value for name, value in flatten(config).items() if value != shown[name]}
+        self._node.set_parameters([Parameter(name, value=value) for name, value in news.items()])
+        self._given = given  # what was just set came from inside
+        self.bundle = bundle.title if bundle else ""
+        if bundle:
+            told = ", ".join(f"{name}={value}" for name, value in news.items()) or "nothing new"
+            self._node.get_logger().info(f"the bundle {bundle.title} sets {told}")
+        return config
+
     def config(self) -> Config:
         """The tree as the parameters stand.
 
         Raises:
             ConfigError: If any override was unknown, of the wrong type or out of range.
         """
+        self._refuse_faults()
+        return update(Config(), {leaf.name: self._value(leaf.name) for leaf in leaves()})
+
+    def _refuse_faults(self) -> None:
         if self._faults:
             raise ConfigError(
                 "wrong parameters: " + " | ".join(self._faults[name] for name in self._faults)
             )
-        return update(Config(), {leaf.name: self._value(leaf.name) for leaf in leaves()})
 
     def period_s(self) -> float:
         """Seconds between diagnostics; the default while the override is wrong."""
@@ -92,6 +122,7 @@ class Parameters:
             self._node.undeclare_parameter(leaf.name)
             try:
                 value = check_leaf(leaf, overrides.pop(leaf.name))
+                self._given |= {leaf.name: value} if leaf.name in _TREE else {}
             except ConfigError as error:
                 self._faults[leaf.name] = f"parameter {error}"
         # the override was judged above; ROS would raise its own error in the constructor
@@ -117,6 +148,7 @@ class Parameters:
         named = [change.name for change in changes if change.name in self._leaves]
         for name in named:
             self._faults.pop(name, None)
+        self._given |= {change.name: change.value for change in changes if change.name in _TREE}
         if named and self.locked:
             self._on_change(self.config())
 

@@ -50,7 +50,7 @@ class PerceptionNode(LifecycleNode):
     @transition
     def on_configure(self, state: LifecycleState) -> None:
         """Check the parameters, load and warm up the networks, make the publishers."""
-        self._config = self.parameters.config()
+        self._config = self.parameters.configure()
         stages = build_stages(self._config)
         warm_up(stages, self._config.health.warmup_iterations)
         if os.environ.get("ROS_PYTHON_CHECK_FIELDS") == "1":
@@ -61,7 +61,8 @@ class PerceptionNode(LifecycleNode):
             stages, self._health, decode=FrameReader(), publish=self._outputs.publish, log=self._log
         )
         self.parameters.locked = True
-        self._health.model, self._health.state = dict(describe(stages)), "inactive"
+        bundle = {"bundle": self.parameters.bundle} if self.parameters.bundle else {}
+        self._health.model, self._health.state = {**bundle, **describe(stages)}, "inactive"
 
     @transition
     def on_activate(self, state: LifecycleState) -> None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vision encoder: patches, positions, blocks, final norm."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as functional
@@ -127,6 +127,17 @@ class Encoder(nn.Module):
         for block in blocks:
             initialise_block(block, self.shape.depth)
 
+    @torch.no_grad()
+    def settle(self, image_hw: tuple[int, int]) -> None:
+        """Make another image size the native one: positions are carried over once, in place.
+
+        Args:
+            image_hw: (H, W), multiples of 16.
+        """
+        shape = replace(self.shape, image_hw=image_hw)
+        self.positions = nn.Parameter(resize_positions(self.positions, self.shape.grid, shape.grid))
+        self.shape = shape
+
     def forward(self, images: Tensor) -> Tensor:
         """Encode images.
 
@@ -174,7 +185,7 @@ class Encoder(nn.Module):
         """(N, 3, H, W) to the last feature map (N, d, H/16, W/16), stride 16."""
         grid = (int(images.shape[2]) // PATCH, int(images.shape[3]) // PATCH)
         patches: Tensor = self(images)[:, 1:]
-        out: Tensor = patches.transpose(1, 2).unflatten(2, grid)
+        out: Tensor = patches.transpose(1, 2).reshape(-1, self.width, *grid)
         return out
 
     def pooled(self, images: Tensor) -> Tensor:

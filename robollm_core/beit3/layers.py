@@ -111,13 +111,15 @@ def split_windows(
         side, and a bool mask (N*k, 1, 1, 1 + s*s), True where a key is real;
         None when nothing was padded.
     """
+    # sizes are written as numbers wherever they are known, so that a traced graph computes none
     height, width = grid
     rows, columns = math.ceil(height / window), math.ceil(width / window)
     pad = (0, 0, 0, columns * window - width, 0, rows * window - height)
-    cls, patches = tokens[:, :1], tokens[:, 1:].unflatten(1, grid)
+    channels = int(tokens.shape[-1])
+    cls, patches = tokens[:, :1], tokens[:, 1:].reshape(-1, height, width, channels)
     cut = _cut(functional.pad(patches, pad) if any(pad) else patches, window)
     copies = cls.unsqueeze(1).expand(-1, rows * columns, -1, -1)
-    windows = torch.cat((copies, cut), dim=2).flatten(0, 1)
+    windows = torch.cat((copies, cut), dim=2).reshape(-1, 1 + window * window, channels)
     if not any(pad):
         return windows, None
     real = torch.ones((1, height, width, 1), dtype=torch.bool, device=tokens.device)
@@ -128,9 +130,10 @@ def split_windows(
 
 def _cut(patches: Tensor, window: int) -> Tensor:
     """(N, k_h*s, k_w*s, c) to (N, k_h*k_w, s*s, c)."""
-    rows, columns = patches.shape[1] // window, patches.shape[2] // window
-    cut: Tensor = patches.unflatten(2, (columns, window)).unflatten(1, (rows, window))
-    return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    rows, columns = int(patches.shape[1]) // window, int(patches.shape[2]) // window
+    channels = int(patches.shape[3])
+    cut = patches.reshape(-1, rows, window, columns, window, channels).transpose(2, 3)
+    return cut.reshape(-1, rows * columns, window * window, channels)
 
 
 def join_windows(windows: Tensor, grid: tuple[int, int], window: int) -> Tensor:
@@ -146,11 +149,12 @@ def join_windows(windows: Tensor, grid: tuple[int, int], window: int) -> Tensor:
     """
     height, width = grid
     rows, columns = math.ceil(height / window), math.ceil(width / window)
-    parts = windows.unflatten(0, (-1, rows * columns))
+    channels = int(windows.shape[-1])
+    parts = windows.reshape(-1, rows * columns, 1 + window * window, channels)
     cls = parts[:, :, 0].mean(dim=1, keepdim=True)
-    patches = parts[:, :, 1:].unflatten(2, (window, window)).unflatten(1, (rows, columns))
-    patches = patches.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    patches = patches[:, :height, :width].flatten(1, 2)
+    patches = parts[:, :, 1:].reshape(-1, rows, columns, window, window, channels)
+    patches = patches.transpose(2, 3).reshape(-1, rows * window, columns * window, channels)
+    patches = patches[:, :height, :width].reshape(-1, height * width, channels)
     return torch.cat((cls, patches), dim=1)
 
 

@@ -12,6 +12,10 @@ from pathlib import Path
 from robollm_core import __version__
 
 KINDS = {
+    "engines": "time each network on each runtime, against what the machine could do",
+    "pipeline": "how much of a frame is spent outside the engines, and on what",
+    "startup": "from the start of a process to its first answer, cold and warm",
+    "memory": "resident memory over thousands of frames",
     "retrieval": "rank random embeddings in a gallery of references, block by block",
 }
 """What can be measured; the kind X is the module cli/bench_X.py with a DESCRIPTION,

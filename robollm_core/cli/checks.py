@@ -20,6 +20,7 @@ from robollm_core.synthetic.backend import chosen_backend, debian_package
 
 # import name -> name on the package index
 DEPLOY = {
+    "filelock": "filelock",
     "jinja2": "jinja2",
     "jsonschema": "jsonschema",
     "numpy": "numpy",
@@ -34,6 +35,11 @@ STAGES = ("segmentation", "identification", "defects")
 WORKSHOP = ("torch", "mmengine", "mmcv", "mmdet", "onnx")
 MESSAGES = ("diagnostic_msgs", "lifecycle_msgs", "sensor_msgs", "std_msgs")
 DEVICES = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
+PIP = {
+    "openvino": "openvino",
+    "tensorrt": "tensorrt cuda-bindings",
+    "tensorrt_rtx": "tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs cuda-bindings",
+}
 SHM_BYTES = 128 << 20
 _RENDER = """
 import os
@@ -82,7 +88,7 @@ def all_checks(config: Config) -> Iterator[Check]:
     yield from models
     sound = {check.name for check in models if check.ok}
     yield from _configured(config, sound)
-    yield from _other_devices(config.runtime, next(iter(sorted(sound)), ""))
+    yield from _other_runtimes(config.runtime, next(iter(sorted(sound)), ""))
     yield from _ros()
     yield _shared_memory()
     yield _simulator()
@@ -188,17 +194,46 @@ def _configured(config: Config, sound: Collection[str]) -> Iterator[Check]:
         yield Check("runtime", name, not error, description, mend=mend)
 
 
-def _other_devices(runtime: RuntimeConfig, artifact: str) -> Iterator[Check]:
-    """Start what else ONNX Runtime lists: listed does not mean that it works."""
+def _other_runtimes(runtime: RuntimeConfig, artifact: str) -> Iterator[Check]:
+    """What could be configured instead: listed does not mean that it works, so it is started."""
     module, _ = _imported("onnxruntime")
     listed = module.get_available_providers() if module else ()
-    for device in (DEVICES[name] for name in listed if name in DEVICES):
-        other = RuntimeConfig("onnx", device)
-        if not artifact or (runtime.name, runtime.device) == (other.name, other.device):
-            continue
-        description, error = _started(artifact, other)
-        mend = _runtime_mend(other, artifact, error) if error else ""
-        yield Check("runtime", f"onnx on {device}", not error, description, False, mend)
+    if module:
+        yield Check("runtime", "onnx providers", True, ", ".join(listed), False)
+    others = [("onnx", DEVICES[name]) for name in listed if name in DEVICES]
+    for name, device in [*others, ("openvino", "cpu")]:
+        if artifact and (runtime.name, runtime.device) != (name, device):
+            other = RuntimeConfig(name, device)
+            description, error = _started(artifact, other)
+            mend = _runtime_mend(other, artifact, error) if error else ""
+            yield Check("runtime", f"{name} on {device}", not error, description, False, mend)
+    # these are not started: they would build engines, which takes minutes
+    yield from (_graphics(name) for name in ("tensorrt", "tensorrt_rtx"))
+
+
+def _graphics(name: str) -> Check:
+    """A TensorRT and the GPU it would run on."""
+    try:
+        flavour = importlib.import_module("robollm_core.runtime.tensorrt_flavour").find_flavour(
+            name
+        )
+        version = f"{name} {flavour.version}"
+    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+        return Check("runtime", f"{name} on cuda", False, _first(error), False, _pip(PIP[name]))
+    try:
+        gpu = importlib.import_module("robollm_core.runtime.tensorrt_cuda").this_gpu()
+        detail = f"{version}, {gpu.name} {gpu.capability}"
+        return Check("runtime", f"{name} on cuda", True, detail, False)
+    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+        lacks = isinstance(error, ImportError)
+        mend = _pip("cuda-bindings") if lacks else "nvidia-smi"
+        detail = f"{version} builds engines here, but cannot run them: {_first(error)}"
+        return Check("runtime", f"{name} on cuda", False, detail, False, mend)
+
+
+def _first(error: Exception) -> str:
+    """The first sentence of an error: the rest proposes what the mend says."""
+    return str(error).splitlines()[0].partition(". ")[0]
 
 
 def _started(path: str, runtime: RuntimeConfig) -> tuple[str, Exception | None]:
@@ -220,6 +255,8 @@ def _runtime_mend(runtime: RuntimeConfig, path: str, error: Exception) -> str:
         keep = " --keep-checkpoint" if runtime.name == "torch" else ""
         return f"{sidecar.rebuild or build}{keep}"
     lacks = getattr(error.__cause__, "name", None)  # of the factory's ModuleNotFoundError
+    if runtime.name in PIP:
+        return _pip(PIP[runtime.name] if lacks else f"--force-reinstall {PIP[runtime.name]}")
     if runtime.name == "torch":
         if lacks not in (None, "torch"):
             return "make test"

@@ -5,7 +5,7 @@
 import argparse
 
 from robollm_core import config
-from robollm_core.cli.arguments import add_config_arguments
+from robollm_core.cli.arguments import add_config_arguments, config_in_force
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the tree; unknown keys and wrong values are refused."""
-    print(config.to_yaml(config.load(args.config, args.assignments)), end="")
+    """Print the tree in force; unknown keys and wrong values are refused."""
+    print(config.to_yaml(config_in_force(args.config, args.assignments)), end="")
     return 0

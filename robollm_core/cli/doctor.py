@@ -13,7 +13,8 @@ from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
-from robollm_core import __version__, config
+from robollm_core import __version__
+from robollm_core.cli.arguments import config_in_force
 from robollm_core.cli.checks import Check, all_checks
 from robollm_core.files import write_file
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look, print, and say by the exit code whether the robot cell can work."""
-    checks = tuple(all_checks(config.load(args.config)))
+    checks = tuple(all_checks(config_in_force(args.config)))
     print(describe(checks))
     if args.json:
         write_json(args.json, checks)

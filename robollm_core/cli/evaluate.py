@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robollm_core import __version__
-from robollm_core.config import Config, load
+from robollm_core.cli.arguments import config_in_force
+from robollm_core.config import Config
 from robollm_core.data.broken import MAX_SHARE, BrokenFiles
 from robollm_core.errors import ConfigError, DatasetError
 from robollm_core.files import write_file
@@ -168,7 +169,7 @@ def _measure(args: argparse.Namespace) -> "Report":
         dataset=_dataset(args),
         models=_models(args, options),
         split=args.split,
-        config=load(args.config, args.set),
+        config=_config(args),
         work=args.out / "cache",
         seed=args.seed,
         broken=BrokenFiles(limit=args.max_broken),
@@ -180,6 +181,10 @@ def _measure(args: argparse.Namespace) -> "Report":
     return Report(args.stage, title, outcome, facts, request.broken)
 
 
+def _config(args: argparse.Namespace) -> Config:
+    return config_in_force(args.config, args.set)
+
+
 def _options(args: argparse.Namespace) -> Mapping[str, Any]:
     named = {name: getattr(args, name) for name in _OPTIONS.get(args.stage, ())}
     if named.get("encoder_preprocess") and not named["encoder"]:
@@ -188,13 +193,20 @@ def _options(args: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _models(args: argparse.Namespace, options: Mapping[str, Any]) -> Path:
-    """The networks to measure, or the file of a peer in their place."""
+    """The networks to measure, by default the bundle's, or the file of a peer in their place."""
     peers = [options[name] for name in _NO_NETWORK if name in options]
+    config = _config(args)
+    if config.runtime.bundle and not peers and args.models is None:
+        from robollm_core.runtime.bundle import open_bundle
+
+        folder = open_bundle(Path(config.runtime.bundle), config.runtime).folder
+        assert folder is not None
+        return folder
     if len(peers) + (args.models is not None) != 1:
-        given = " or ".join(f"--{name}" for name in _NO_NETWORK if hasattr(args, name))
+        others = " or ".join(f"--{name}" for name in _NO_NETWORK if hasattr(args, name))
         raise ConfigError(
             f"`robollm evaluate {args.stage}` measures one thing: say --models"
-            f"{f', or {given}' if given else ''}, got {len(peers) + (args.models is not None)}."
+            f"{f', or {others}' if others else ''}, got {len(peers) + (args.models is not None)}."
         )
     found: Path = peers[0] if peers else args.models
     return found
@@ -215,7 +227,7 @@ def _dataset(args: argparse.Namespace) -> Path:
         return dataset
     from robollm_core.evaluation.bag_dataset import as_dataset
 
-    root = load(args.config, args.set).identification.reference_root
+    root = _config(args).identification.reference_root
     own = Config().identification.reference_root
     return as_dataset(
         dataset,
@@ -249,7 +261,7 @@ def _run_real(args: argparse.Namespace) -> int:
     from robollm_core.cli.real import artifacts, measure
     from robollm_core.evaluation.provenance import machine
 
-    section, pictures = measure(args.models, args.arc2017, load(args.config, args.set))
+    section, pictures = measure(args.models, args.arc2017, _config(args))
     section["provenance"] = {
         "command": _command(args),
         "artifacts": artifacts(args.models),

@@ -1,82 +1,36 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Turn a checkpoint into an artifact; refused when the two answer differently."""
+"""Turn a checkpoint into artifacts, an artifact into engines, and say what runs where."""
 
 import argparse
-import shlex
-import shutil
-from pathlib import Path
+import importlib
 
-from robollm_core.errors import OutputError
-from robollm_core.files import replacing
-
-STAGES = ("segmentation", "identification", "defects")
+KINDS = {
+    "segmentation": ("export_stage", "a checkpoint of the stage that finds things"),
+    "identification": ("export_stage", "a checkpoint of the stage that names things"),
+    "defects": ("export_stage", "a checkpoint of the stage that inspects things"),
+    "runtimes": ("export_runtimes", "all artifacts for every runtime here, and the parity table"),
+    "tensorrt": ("export_tensorrt", "build TensorRT engines, also without a GPU"),
+    "check": ("export_check", "hold a graph against what a target can run"),
+}
+"""Kind to its module in this package, and one line for the list. A module has
+`add_arguments(parser)` and `run(args) -> int`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `robollm export`."""
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="what robollm train or convert wrote"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="the .onnx file to write; identification also writes X_fusion.onnx beside X.onnx",
-    )
-    parser.add_argument(
-        "--keep-checkpoint",
-        action="store_true",
-        help="copy the checkpoint beside the artifact, for runtime.name torch",
-    )
+    """Declare the arguments of the verb, one kind a word."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    for kind, (name, text) in KINDS.items():
+        module = importlib.import_module(f"robollm_core.cli.{name}")
+        options = kinds.add_parser(kind, help=text, description=module.__doc__)
+        options.set_defaults(run_kind=module.run)
+        module.add_arguments(options)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export every network of the stage; nothing is written before all have passed."""
-    from robollm_core.export.stages import build_candidate, networks_of
-    from robollm_core.runtime.artifact import write_artifact
+    """Do what the kind does.
 
-    if args.out.suffix != ".onnx":
-        raise OutputError(f"--out must end in .onnx, got {args.out}.")
-    command = ["robollm", "export", args.stage, "--checkpoint", str(args.checkpoint)]
-    rebuild = shlex.join([*command, "--out", str(args.out)])
-    _keep_apart(args.checkpoint, args.out)
-    fusion = args.out.with_name(f"{args.out.stem}_fusion.onnx")
-    targets = {
-        stage: fusion if stage.endswith("_fusion") else args.out
-        for stage in networks_of(args.stage, args.checkpoint)
-    }
-    candidates = {stage: build_candidate(stage, args.checkpoint, rebuild) for stage in targets}
-    for stage, candidate in candidates.items():
-        write_artifact(targets[stage], candidate.network, candidate.sidecar)
-        if args.keep_checkpoint:
-            _keep(args.checkpoint, targets[stage])
-        found = ", ".join(f"{name} {value:.1e}" for name, value in candidate.differences.items())
-        size = len(candidate.network) / 1e6
-        print(f"{targets[stage]}: {size:.1f} MB; largest differences: {found}")
-    return 0
-
-
-def _keep_apart(checkpoint: Path, out: Path) -> None:
-    # x.json is the sidecar of x.safetensors as well as of x.onnx
-    same = out.with_suffix("").resolve() == checkpoint.with_suffix("").resolve()
-    if checkpoint.suffix == ".safetensors" and same:
-        raise OutputError(
-            f"{out} would overwrite {checkpoint.with_suffix('.json')}, the sidecar of the "
-            "checkpoint. Choose another name or folder for --out."
-        )
-
-
-def _keep(checkpoint: Path, target: Path) -> None:
-    from robollm_core.runtime.artifact import kept_checkpoint
-
-    kept = kept_checkpoint(target, checkpoint.suffix)
-    _copy(checkpoint, kept)
-    if checkpoint.suffix == ".safetensors":
-        _copy(checkpoint.with_suffix(".json"), kept.with_suffix(".json"))
-
-
-def _copy(source: Path, target: Path) -> None:
-    with replacing(target) as part:
-        shutil.copyfile(source, part)
+    Raises:
+        RobollmError: If its input is not as it should be.
+    """
+    return int(args.run_kind(args))

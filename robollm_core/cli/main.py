@@ -50,6 +50,7 @@ VERBS = {
     "bench": Verb("bench", "measure time and memory on this machine", "train"),
     "convert": Verb("convert", "turn a published checkpoint into safetensors", "train"),
     "export": Verb("export", "turn a checkpoint into an artifact", "train"),
+    "bundle": Verb("bundle", "pack networks, thresholds and licences into one file, or verify it"),
     "adapter": Verb("adapter", "carry what a site adds to a shared backbone", "train"),
     "card": Verb("card", "write the model cards from sidecars and figures"),
 }

@@ -8,11 +8,11 @@ import numpy as np
 
 from robollm_core.config import DefectsConfig
 from robollm_core.errors import ArtifactError
-from robollm_core.images import crop
 from robollm_core.runtime.artifact import Sidecar
-from robollm_core.runtime.furniture import check_stage, crop_spec, labels, run_batches
+from robollm_core.runtime.furniture import FrameCrops, check_stage, crop_spec, labels, run_batches
 from robollm_core.types import (
     DEFECT_LABELS,
+    Crops,
     DefectReport,
     Engine,
     Float32Array,
@@ -57,15 +57,20 @@ class Inspector:
         """The same network under another threshold."""
         return Inspector(self._engine, self._sidecar, config)
 
-    def inspect(self, frame: Frame, instances: Sequence[Instance]) -> tuple[DefectReport, ...]:
-        """Judge each instance; one report an instance, in order."""
+    def inspect(
+        self, frame: Frame, instances: Sequence[Instance], crops: Crops | None = None
+    ) -> tuple[DefectReport, ...]:
+        """Judge each instance; one report an instance, in order.
+
+        Args:
+            frame: the camera image.
+            instances: what was found on it.
+            crops: of the same instances, to share with other stages.
+        """
         if not instances:
             return ()
-        crops = [
-            crop(frame.image_rgb, instance.box_xyxy_px, self._crop, instance.mask_in_box)
-            for instance in instances
-        ]
-        rows = run_batches(self._engine, np.stack(crops), "probabilities")
+        cut = (crops or FrameCrops(frame, instances)).cut(self._crop)
+        rows = run_batches(self._engine, cut, "probabilities")
         return tuple(self._report(row) for row in rows)
 
     def _report(self, row: Float32Array) -> DefectReport:

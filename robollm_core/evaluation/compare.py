@@ -128,7 +128,7 @@ def _networks(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _about(run: Run) -> dict[str, Any]:
-    keys = ("version", "config", "artifact", "networks", "data", "seed")
+    keys = ("version", "config", "artifact", "networks", "runtimes", "data", "seed")
     known: Mapping[str, Any] = run.provenance
     return {"folder": run.folder.name} | {key: known[key] for key in keys if key in known}
 

@@ -15,7 +15,7 @@ from robollm_core.evaluation.networks import find
 from robollm_core.evaluation.outcome import Request
 from robollm_core.evaluation.preprocess import read_preprocess
 from robollm_core.runtime.artifact import load_artifact
-from robollm_core.runtime.factory import load_engine
+from robollm_core.runtime.factory import load_engine, resolve
 from robollm_core.runtime.furniture import (
     RELEASED,
     check_stage,
@@ -52,6 +52,14 @@ class Model:
     preparation: str = ""
 
 
+def runtime_of(request: Request) -> RuntimeConfig:
+    """Where the networks of a request run: the workers together take all cores."""
+    runtime = request.config.runtime
+    if request.options.get("workers") and not runtime.threads:
+        return replace(runtime, threads=1)
+    return runtime
+
+
 def load_model(request: Request) -> Model:
     """The networks of a request: our exported ones, or the encoder of others it names.
 
@@ -63,9 +71,7 @@ def load_model(request: Request) -> Model:
         ArtifactError: If one is missing or not what it should be.
         ConfigError: If the preprocessing is not stated, or stated wrongly.
     """
-    runtime, options = request.config.runtime, request.options
-    if options.get("workers") and not runtime.threads:
-        runtime = replace(runtime, threads=1)  # the workers together take all cores
+    runtime, options = runtime_of(request), request.options
     encoder, statement = options.get("encoder"), options.get("encoder_preprocess")
     if not encoder and statement:
         raise ConfigError("--encoder-preprocess states how an encoder sees; name it by --encoder.")
@@ -85,6 +91,8 @@ def exported(artifact: Path, runtime: RuntimeConfig) -> Model:
     """
     path, sidecar = load_artifact(artifact)
     check_stage(sidecar, "identification")
+    # a name says who answers; auto would not
+    resolved = resolve(path, runtime)
     crop = crop_spec(sidecar)
     networks = {path.name: sidecar.sha256}
     fusion = None
@@ -95,7 +103,7 @@ def exported(artifact: Path, runtime: RuntimeConfig) -> Model:
         fusion = load_engine(beside, runtime)
         networks[beside.name] = its.sha256
     return Model(
-        source=ExportedEncoder(path, sidecar.sha256, crop, runtime),
+        source=ExportedEncoder(path, sidecar.sha256, crop, resolved),
         query="embedding" if has_output(sidecar, "embedding") else "",
         reference=reference_output(sidecar),
         fusion=fusion,

@@ -115,6 +115,15 @@ class ExportedEncoder:
 
 
 def identity(sha256: str, runtime: RuntimeConfig, more: str = "") -> str:
-    """Name a network together with what else decides its answers."""
-    parts = (sha256, runtime.name, runtime.device, more)
+    """Name a network together with what else decides its answers.
+
+    Args:
+        sha256: of the network.
+        runtime: as `factory.resolve` returns it; auto would not say who answers.
+        more: preprocessing, as text.
+    """
+    where = [runtime.name, runtime.device, runtime.precision]
+    if runtime.device != "cpu":
+        where.append(runtime.provider)
+    parts = (sha256, *where, more)
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

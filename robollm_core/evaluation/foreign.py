@@ -15,7 +15,7 @@ from robollm_core.evaluation.encoder import BATCH, Encoder, Prepared, identity
 from robollm_core.evaluation.preprocess import Preprocess, bring, normalise
 from robollm_core.images import GREY
 from robollm_core.runtime.artifact import file_sha256
-from robollm_core.runtime.factory import load_bare_engine
+from robollm_core.runtime.factory import load_bare_engine, resolve_bare
 from robollm_core.types import Engine, Float32Array, TensorSpec
 
 _FLOATS = ("float16", "float32")
@@ -95,6 +95,7 @@ def open_foreign(path: Path, how: Preprocess, runtime: RuntimeConfig) -> Foreign
         sha256 = _sha256(path)
     except OSError as error:
         raise ArtifactError(f"cannot read the encoder {path}: {error}.") from error
+    runtime = resolve_bare(runtime)
     engine = load_bare_engine(path, runtime)
     taken = _chosen(engine.spec.inputs, how.input, f"{path}: input")
     given = _chosen(engine.spec.outputs, how.output, f"{path}: output")

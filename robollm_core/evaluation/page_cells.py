@@ -202,7 +202,8 @@ def _words(value: object) -> str:
     return str(value)
 
 
-_FACTS = ("command", "data", "selection", "seed", "config", "networks", "machine", "version")
+_FACTS = ("command", "data", "selection", "seed", "config", "networks", "runtimes", "machine",
+          "version")  # fmt: skip
 _EMPTY = {"config": "the defaults", "data, synthetic": "not noted"}
 _NAMES = {"data, synthetic": "data, simulated"}
 

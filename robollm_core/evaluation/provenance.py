@@ -12,8 +12,10 @@ from typing import Any
 from robollm_core import __version__
 from robollm_core.config import Config, flatten
 from robollm_core.errors import DatasetError
+from robollm_core.evaluation.embedding_model import runtime_of
 from robollm_core.evaluation.outcome import Outcome, Request
 from robollm_core.runtime.artifact import load_artifact
+from robollm_core.runtime.factory import resolve, version_of
 
 BY_VALIDATION = "best checkpoint by the val split of its training data; never by this data"
 UNKNOWN = "not known: the network does not say how its checkpoint was chosen"
@@ -30,8 +32,9 @@ def describe(request: Request, stage: str, outcome: Outcome, command: str) -> di
 
     Returns:
         Plain JSON values: "command", "machine", "version", "seed", "config" (every
-        setting that differs from the defaults), "selection", "networks", "artifact"
-        (the network that the figures name first), and "data".
+        setting that differs from the defaults), "selection", "networks", "runtimes"
+        (what each of our networks ran on), "artifact" (the network that the figures
+        name first), and "data".
 
     Raises:
         DatasetError: If the simulator's note beside the data is damaged.
@@ -48,6 +51,7 @@ def describe(request: Request, stage: str, outcome: Outcome, command: str) -> di
             "thresholds": "configuration",
         },
         "networks": dict(outcome.networks),
+        "runtimes": _runtimes(request, outcome.networks),
         "artifact": {"file": first[0], "sha256": first[1]},
         "data": {
             "folder": request.dataset.name,
@@ -55,6 +59,19 @@ def describe(request: Request, stage: str, outcome: Outcome, command: str) -> di
             "synthetic": made_by(request.dataset, request.split),
         },
     }
+
+
+def _runtimes(request: Request, networks: Mapping[str, str]) -> dict[str, str]:
+    """Runtime, version, device and arithmetic of each network that has a sidecar."""
+    folder = request.models.parent if request.models.suffix == ".onnx" else request.models
+    asked, found = runtime_of(request), {}
+    for name in networks:
+        path = (folder / name).resolve()
+        if path.suffix == ".onnx" and path.is_file() and path.with_suffix(".json").is_file():
+            got = resolve(path, asked)
+            words = (got.name, version_of(got.name), got.device, got.precision)
+            found[name] = " ".join(word for word in words if word != "auto")
+    return found
 
 
 def changed(config: Config) -> dict[str, Any]:

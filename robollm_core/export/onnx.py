@@ -16,11 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxslim
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
 from robollm_core.errors import ParityError
+from robollm_core.export.forms import fusible
+from robollm_core.export.large import serialise, without_weights
 
 OPSET = 17
 PRECISION = "fp16 weights"
@@ -58,20 +61,22 @@ def round_weights(module: nn.Module) -> nn.Module:
 
 
 def build_graph(module: nn.Module, plan: GraphPlan) -> bytes:
-    """Trace a module into a self-contained ONNX file.
+    """Trace a module into an ONNX file.
 
     Args:
         module: what `round_weights` returned; other weights stay fp32.
         plan: names, examples and whether the batch is free.
 
     Returns:
-        The bytes of the file, the same for the same module and plan.
+        The bytes of the file, the same for the same module and plan; a
+        `LargeNetwork` if one file cannot hold it.
 
     Raises:
         ParityError: If the module cannot be expressed in ONNX.
     """
     try:
-        model = _trace(module.eval(), plan)
+        with fusible(module.eval()):
+            model = _trace(module, plan)
         with torch.inference_mode():
             outputs = module(*plan.inputs.values())
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
@@ -80,9 +85,9 @@ def build_graph(module: nn.Module, plan: GraphPlan) -> bytes:
         ) from error
     outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
     _state_shapes(model, outputs, free_batch=plan.free_batch)
+    fold(model)
     store_half(model)
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    return serialise(model)
 
 
 def _trace(module: nn.Module, plan: GraphPlan) -> onnx.ModelProto:
@@ -112,6 +117,27 @@ def _state_shapes(model: onnx.ModelProto, outputs: tuple[Tensor, ...], *, free_b
             sizes[0] = _BATCH
         kind = node.type.tensor_type.elem_type
         node.CopyFrom(onnx.helper.make_tensor_value_info(node.name, kind, sizes))
+
+
+def fold(model: onnx.ModelProto) -> None:
+    """Compute what follows from constants and sizes here, not whenever a runtime starts.
+
+    Args:
+        model: changed in place; its large weights stay as they are.
+    """
+    light = without_weights(model)
+    # its fusions would put reshapes around every matrix product
+    folded = onnxslim.slim(light, skip_optimizations=["graph_fusion"])
+    del model.graph.node[:]
+    model.graph.node.extend(folded.graph.node)
+    used = {name for node in folded.graph.node for name in node.input}
+    settled = {tensor.name for tensor in light.graph.initializer}
+    settled |= {tensor.name for tensor in folded.graph.initializer}
+    for index in reversed(range(len(model.graph.initializer))):
+        name = model.graph.initializer[index].name
+        if name in settled or name not in used:
+            del model.graph.initializer[index]
+    model.graph.initializer.extend(folded.graph.initializer)
 
 
 def store_half(model: onnx.ModelProto) -> int:

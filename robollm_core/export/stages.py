@@ -17,6 +17,7 @@ from robollm_core.beit3.encoder import Encoder
 from robollm_core.beit3.layouts import NATIVE, RELEASED
 from robollm_core.config import RuntimeConfig
 from robollm_core.errors import CheckpointError, ParityError
+from robollm_core.export.large import laid_out
 from robollm_core.export.onnx import OPSET, PRECISION, GraphPlan, build_graph, round_weights
 from robollm_core.export.parity import (
     ROUNDED,
@@ -27,10 +28,11 @@ from robollm_core.export.parity import (
     has_detections,
     largest_difference,
 )
+from robollm_core.export.sizes import Size
 from robollm_core.identification.released import OUR_VIEWS, Released, ThreeViewNetwork
 from robollm_core.runtime.artifact import Sidecar
 from robollm_core.runtime.onnx import OnnxEngine, graph_spec
-from robollm_core.runtime.torch import TorchEngine, graph_loader
+from robollm_core.runtime.torch import TorchEngine, graph_loader, sized
 from robollm_core.types import DEFECT_LABELS, OBJECT_LABEL, Tensors, UInt8Array
 
 BATCHES = (2, 5, 1)
@@ -145,13 +147,16 @@ def plan_of(stage: str, module: nn.Module) -> StagePlan:
     )
 
 
-def build_candidate(stage: str, checkpoint: Path, rebuild: str) -> Candidate:
+def build_candidate(
+    stage: str, checkpoint: Path, rebuild: str, size: Size | None = None
+) -> Candidate:
     """Export the network of a checkpoint and compare it with its origin.
 
     Args:
         stage: a key of `PLANS`.
         checkpoint: what `robollm train` or `robollm convert` wrote.
         rebuild: the command that does this again.
+        size: (height, width) in pixels of the input; None for the recipe's.
 
     Raises:
         CheckpointError: If the checkpoint is of another stage or does not fit.
@@ -164,14 +169,16 @@ def build_candidate(stage: str, checkpoint: Path, rebuild: str) -> Candidate:
         raise CheckpointError(
             f"{checkpoint} holds stage {source.meta.get('stage', 'unknown')!r}, not {stage!r}."
         )
-    module = graph_loader(stage)(checkpoint)
+    module = sized(graph_loader(stage)(checkpoint), size)
     samples = _samples(stage, module, source)
     if stage == "segmentation":
         check_settled(module, samples)
     network, differences = compare(module, samples, plan_of(stage, module))
+    with laid_out(network) as form:
+        spec = graph_spec(form)
     sidecar = Sidecar(
         stage=stage,
-        spec=graph_spec(network),
+        spec=spec,
         precision=PRECISION,
         opset=OPSET,
         source_checkpoint={"file": source.file, "sha256": source.sha256},
@@ -202,8 +209,10 @@ def compare(
     rounded = round_weights(module)
     examples = {name: torch.from_numpy(array.copy()) for name, array in samples[0].items()}
     network = build_graph(rounded, GraphPlan(examples, plan.outputs, plan.free_batch))
-    config, spec = RuntimeConfig(), graph_spec(network)
-    candidate = OnnxEngine(network, spec, config)
+    config = RuntimeConfig()
+    with laid_out(network) as form:
+        spec = graph_spec(form)
+        candidate = OnnxEngine(form, spec, config)
     found: dict[str, float] = {}
     for kind, origin, limits in (
         ("graph", rounded, plan.graph),

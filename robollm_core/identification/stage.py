@@ -18,10 +18,11 @@ import numpy as np
 from robollm_core.config import IdentificationConfig
 from robollm_core.errors import ArtifactError
 from robollm_core.identification.gallery import Gallery, item_scores
-from robollm_core.images import GREY, crop
+from robollm_core.images import GREY
 from robollm_core.runtime.artifact import Sidecar
 from robollm_core.runtime.furniture import (
     RELEASED,
+    FrameCrops,
     check_stage,
     crop_spec,
     has_output,
@@ -30,7 +31,18 @@ from robollm_core.runtime.furniture import (
     run_batches,
     scoring,
 )
-from robollm_core.types import Engine, Float32Array, Frame, Identification, Instance, Manifest
+from robollm_core.types import (
+    Crops,
+    Engine,
+    Float32Array,
+    Frame,
+    Identification,
+    Instance,
+    Manifest,
+)
+
+_ONE_THREAD = 2**18
+"""Multiplications up to which OpenBLAS does not wake its threads."""
 
 
 class Identifier:
@@ -89,9 +101,19 @@ class Identifier:
         run_batches(self._engine, np.full((1, size, size, 3), GREY, np.uint8), "embedding")
 
     def identify(
-        self, frame: Frame, instances: Sequence[Instance], manifest: Manifest | None
+        self,
+        frame: Frame,
+        instances: Sequence[Instance],
+        manifest: Manifest | None,
+        crops: Crops | None = None,
     ) -> tuple[Identification, ...]:
         """Name each instance among the items still in the container.
+
+        Args:
+            frame: the camera image.
+            instances: what was found on it.
+            manifest: what the container holds; None when nobody has said.
+            crops: of the same instances, to share with other stages.
 
         Returns:
             One answer an instance, in order; without a manifest, or with none
@@ -105,12 +127,9 @@ class Identifier:
         references = self._gallery.references(manifest)
         if not references.item_ids:
             return tuple(Identification() for _ in instances)
-        crops = [
-            crop(frame.image_rgb, instance.box_xyxy_px, self._crop, instance.mask_in_box)
-            for instance in instances
-        ]
-        queries = run_batches(self._engine, np.stack(crops), "embedding")
-        similarity = queries @ references.embeddings.T
+        cut = (crops or FrameCrops(frame, instances)).cut(self._crop)
+        queries = run_batches(self._engine, cut, "embedding")
+        similarity = _products(queries, references.embeddings)
         scores = item_scores(similarity, references.starts, self._scale)
         if not self._raw:  # rounding may lift the cosine of equal vectors above 1
             scores = np.clip(scores, -1.0, 1.0)
@@ -130,3 +149,17 @@ class Identifier:
             candidates=candidates[: self.config.top_k],
             item_id=candidates[0][0] if accepted else "",
         )
+
+
+def _products(queries: Float32Array, references: Float32Array) -> Float32Array:
+    """Dot products of every query and reference, (N, R).
+
+    A few queries at a time, which BLAS does on this thread: its threads would wait for
+    each other, and then take the cores from the next engine.
+    """
+    few = max(1, _ONE_THREAD // max(references.size, 1))
+    found = np.empty((len(queries), len(references)), np.float32)
+    for start in range(0, len(queries), few):
+        window = slice(start, start + few)
+        np.matmul(queries[window], references.T, out=found[window])
+    return found

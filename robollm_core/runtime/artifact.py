@@ -3,7 +3,8 @@
 """Artifacts: a network file and the sidecar that says what it is.
 
 `x.onnx` stands beside `x.json`. The sidecar carries the file's sha256, so that
-a missing, truncated or exchanged network is refused before it answers.
+a missing, truncated or exchanged network is refused before it answers. A network
+too large for one file has its tensors in `x.onnx.data`, which is held to the same.
 """
 
 import contextlib
@@ -31,14 +32,17 @@ class Sidecar:
         stage: "segmentation", "identification", "identification_fusion" or "defects".
         spec: inputs and outputs of the graph.
         sha256: hex digest of the network file; set by `write_artifact`.
-        precision: how the weights are stored, "fp32" or "fp16 weights".
+        precision: "fp32", or "fp16 weights", which are stored in halves and computed
+            in fp32; "fp16", "bf16" or "int8" where the types in the graph say it.
         opset: ONNX opset.
         source_checkpoint: "file" and "sha256" of the checkpoint it came from.
         recipe: how that was trained.
         rebuild: the command that makes the file again.
         meta: what the stage needs: "crop", "input_hw", "labels", "scale",
-            "scoring", "views", "view_order"; and "origin", the runs whose weights
-            the training began with.
+            "scoring", "views", "view_order"; "origin", the runs whose weights the
+            training began with; and "external", "file" and "sha256" of the
+            tensors of a network too large for one file; and "derived", of a network in
+            another precision: sha256 it came "from", "islands" kept in fp32.
     """
 
     stage: str
@@ -97,6 +101,11 @@ def sidecar_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def data_path(path: Path) -> Path:
+    """Where the tensors of a network too large for one file stand."""
+    return path.with_name(f"{path.name}.data")
+
+
 def kept_checkpoint(path: Path, suffix: str) -> Path:
     """Where `--keep-checkpoint` puts the checkpoint of an artifact.
 
@@ -126,16 +135,37 @@ def load_artifact(path: Path | str) -> tuple[Path, Sidecar]:
     path = locate(str(path))
     sidecar = _read_sidecar(path)
     rebuild = sidecar.rebuild or _rebuild(path, sidecar.stage)
+    for file, expected in _files(path, sidecar, rebuild).items():
+        _check_sha256(file, expected, rebuild)
+    return path, sidecar
+
+
+def _files(path: Path, sidecar: Sidecar, rebuild: str) -> dict[Path, str]:
+    """The files of a network and their digests."""
+    files = {path: sidecar.sha256}
+    external = sidecar.meta.get("external")
+    if external is not None:
+        data = data_path(path)
+        told = external if isinstance(external, Mapping) else {}
+        if told.get("file") != data.name or not isinstance(told.get("sha256"), str):
+            raise ArtifactError(
+                f"{sidecar_path(path)} must name {data.name} and its sha256 as external, it says "
+                f"{external!r}. A network of two files keeps its name. Run: {rebuild}"
+            )
+        files[data] = told["sha256"]
+    return files
+
+
+def _check_sha256(path: Path, expected: str, rebuild: str) -> None:
     try:
         digest = file_sha256(path)
     except OSError as error:
         raise ArtifactError(f"cannot read the network {path}: {error}. Run: {rebuild}") from error
-    if digest != sidecar.sha256:
+    if digest != expected:
         raise ArtifactError(
-            f"{path} was changed or damaged: its sidecar says sha256 {sidecar.sha256[:16]}..., "
-            f"the file has {digest[:16]}... Fetch both files again, or run: {rebuild}"
+            f"{path} was changed or damaged: its sidecar says sha256 {expected[:16]}..., "
+            f"the file has {digest[:16]}... Fetch all its files again, or run: {rebuild}"
         )
-    return path, sidecar
 
 
 def _read_sidecar(path: Path) -> Sidecar:
@@ -163,23 +193,46 @@ def _rebuild(path: Path, stage: str) -> str:
     return f"robollm export {stage} --checkpoint CHECKPOINT --out {path}"
 
 
-def write_artifact(path: Path, network: bytes, sidecar: Sidecar) -> Sidecar:
+def write_artifact(
+    path: Path, network: bytes, sidecar: Sidecar, data: bytes | None = None
+) -> Sidecar:
     """Write a network and its sidecar, whole or not at all.
 
     Args:
         path: the `.onnx` file to write.
         network: its bytes.
-        sidecar: what to say of it; `sha256` is filled in here.
+        sidecar: what to say of it; `sha256` and `meta["external"]` are filled in here.
+        data: its tensors, if they stand in a second file; the graph must name that
+            as `data_path` does.
 
     Returns:
         The sidecar as written.
 
     Raises:
-        OutputError: If writing fails; a pair that was there before stays as it
-            was, unless the last of the renames itself fails, then neither stays.
+        OutputError: If writing fails; files that were there before stay as they
+            were, unless one of the renames itself fails, then none stays.
     """
-    sidecar = replace(sidecar, sha256=hashlib.sha256(network).hexdigest())
+    sidecar = _complete(path, network, sidecar, data)
     contents = {path: network, sidecar_path(path): sidecar.to_json().encode()}
+    if data is not None:
+        contents = {data_path(path): data, **contents}
+    _replace_all(path, contents)
+    if data is None:
+        # what an earlier, larger network left; nothing names it any more
+        with contextlib.suppress(OSError):
+            data_path(path).unlink()
+    return sidecar
+
+
+def _complete(path: Path, network: bytes, sidecar: Sidecar, data: bytes | None) -> Sidecar:
+    meta = {key: value for key, value in sidecar.meta.items() if key != "external"}
+    if data is not None:
+        digest = hashlib.sha256(data).hexdigest()
+        meta["external"] = {"file": data_path(path).name, "sha256": digest}
+    return replace(sidecar, sha256=hashlib.sha256(network).hexdigest(), meta=meta)
+
+
+def _replace_all(path: Path, contents: Mapping[Path, bytes]) -> None:
     parts = {target: target.with_name(f".{target.name}.part") for target in contents}
     done: list[Path] = []
     try:
@@ -195,7 +248,6 @@ def write_artifact(path: Path, network: bytes, sidecar: Sidecar) -> Sidecar:
             with contextlib.suppress(OSError):  # a file where the folder should be
                 leftover.unlink()
         raise OutputError(f"cannot write {path}: {error}. Nothing was written.") from error
-    return sidecar
 
 
 def _write_through(path: Path, data: bytes) -> None:

@@ -3,8 +3,9 @@
 """Networks on PyTorch: the reference the other runtimes are compared with."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from torch import nn
 from robollm_core.config import RuntimeConfig
 from robollm_core.errors import ArtifactError, RuntimeUnavailableError
 from robollm_core.runtime.artifact import Sidecar, file_sha256, kept_checkpoint
-from robollm_core.runtime.engine import check_inputs
+from robollm_core.runtime.engine import check_inputs, run_failed
 from robollm_core.types import EngineSpec, Tensors
 
 # Runtimes lie below the stages, so a stage's graph is found by name: a function
@@ -59,15 +60,28 @@ class TorchEngine:
         return f"torch {torch.__version__} {self._device}"
 
     def run(self, inputs: Tensors) -> dict[str, npt.NDArray[np.generic]]:
-        """Run once; raises ShapeError when `inputs` does not fit `spec`."""
+        """Run once.
+
+        Raises:
+            ShapeError: If `inputs` does not fit `spec`.
+            NotFiniteError: If one holds NaN or infinity.
+            RuntimeFailedError: If torch fails, for want of memory for one.
+        """
         checked = check_inputs(self.spec, inputs)
-        tensors = [torch.from_numpy(np.array(array)).to(self._device) for array in checked.values()]
+        try:
+            outputs = self._run(checked.values())
+        except RuntimeError as error:
+            raise run_failed(self.description, error) from error
+        names = [tensor.name for tensor in self.spec.outputs]
+        return dict(zip(names, outputs, strict=True))
+
+    def _run(self, arrays: Iterable[npt.NDArray[np.generic]]) -> list[npt.NDArray[np.generic]]:
+        tensors = [torch.from_numpy(np.array(array)).to(self._device) for array in arrays]
         with torch.inference_mode():
             outputs = self._module(*tensors)
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
-        names = [tensor.name for tensor in self.spec.outputs]
-        return {name: output.cpu().numpy() for name, output in zip(names, outputs, strict=True)}
+        return [output.cpu().numpy() for output in outputs]
 
 
 def load_torch_engine(path: Path, sidecar: Sidecar, config: RuntimeConfig) -> TorchEngine:
@@ -97,7 +111,21 @@ def load_torch_engine(path: Path, sidecar: Sidecar, config: RuntimeConfig) -> To
             f"{checkpoint} is not the checkpoint that {path.name} was exported from "
             f"(sha256 {wanted[:16]}...). Run: {sidecar.rebuild} --keep-checkpoint"
         )
-    return TorchEngine(graph_loader(sidecar.stage)(checkpoint), sidecar.spec, config)
+    module = graph_loader(sidecar.stage)(checkpoint)
+    return TorchEngine(sized(module, sidecar.meta.get("input_hw")), sidecar.spec, config)
+
+
+def sized(module: nn.Module, input_hw: Sequence[int] | None) -> nn.Module:
+    """A detector for images of another size than its recipe's; other modules as they are.
+
+    Args:
+        module: what a loader of `graph_loader` built.
+        input_hw: (height, width) in pixels; None for the recipe's.
+    """
+    if input_hw is None or not hasattr(module, "at"):
+        return module
+    resized: nn.Module = cast(Any, module).at(tuple(input_hw))
+    return resized
 
 
 def graph_loader(stage: str) -> Callable[[Path], nn.Module]:

@@ -6,16 +6,18 @@ Every step mirrors `CascadeRCNN.predict`, with fixed sizes: an unused slot is
 carried along as invalid and ends with score 0.
 """
 
+import copy
 import math
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from robollm_core.beit3.adapters import attach_asked
 from robollm_core.beit3.checkpoint import load_model, read_checkpoint
-from robollm_core.beit3.encoder import normalise
+from robollm_core.beit3.encoder import Encoder, normalise
 from robollm_core.errors import ShapeError
 from robollm_core.segmentation.align import roi_align
 from robollm_core.segmentation.design import (
@@ -75,6 +77,26 @@ class DeployedDetector(nn.Module):
             self.register_buffer(f"anchors_{level}", boxes, persistent=False)
         self.eval()
 
+    def at(self, input_hw: tuple[int, int]) -> "DeployedDetector":
+        """The same network for images of another size.
+
+        Args:
+            input_hw: (height, width), multiples of 32.
+
+        Returns:
+            A copy, or this very detector when the size is its own.
+
+        Raises:
+            ConfigError: If a side is not a multiple of 32.
+        """
+        if tuple(input_hw) == self.input_hw:
+            return self
+        design = self.design.at(input_hw)
+        detector = copy.deepcopy(self.detector)
+        # carried over here, the positions are plain numbers in the exported graph
+        cast(Encoder, detector.get_submodule("backbone.encoder")).settle(design.input_hw)
+        return DeployedDetector(detector, design, self.rounds)
+
     def _anchors(self) -> list[Tensor]:
         sizes = [level.shape[2:] for level in self._features(torch.zeros(1, 3, *self.input_hw))]
         anchors = self._rpn.prior_generator.grid_priors(sizes, device=torch.device("cpu"))
@@ -124,7 +146,9 @@ class DeployedDetector(nn.Module):
 
     def _propose(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """(P, 4) proposals, best first, and (P,) float 1 where there is one."""
-        boxes, scores, groups = [], [], []
+        boxes, scores = [], []
+        most = max(len(self.get_buffer(f"anchors_{index}")) for index in range(len(levels)))
+        most = min(self.design.rpn_pre, most)
         for index, level in enumerate(levels):
             logits, deltas = self._rpn.forward_single(level)
             score = logits[0].permute(1, 2, 0).reshape(-1).sigmoid()
@@ -132,16 +156,18 @@ class DeployedDetector(nn.Module):
             score, order = score.topk(count)
             anchors = self.get_buffer(f"anchors_{index}")[order]
             delta = deltas[0].permute(1, 2, 0).reshape(-1, 4)[order]
-            boxes.append(self._decode(anchors, delta, (1.0, 1.0, 1.0, 1.0)))
-            scores.append(score)
-            groups.append(torch.full_like(score, float(index)))
-        score, order = torch.cat(scores).sort(descending=True)
-        box, group = torch.cat(boxes)[order], torch.cat(groups)[order]
-        real = ((box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])).to(box.dtype)
-        keep = cluster_nms(box, self.design.rpn_iou, real, group, self.rounds)
+            box = self._decode(anchors, delta, (1.0, 1.0, 1.0, 1.0))
+            # an empty box at the end is no proposal
+            boxes.append(functional.pad(box, (0, 0, 0, most - count)))
+            scores.append(functional.pad(score, (0, most - count)))
+        box, score = torch.stack(boxes), torch.stack(scores)
+        real = ((box[..., 2] > box[..., 0]) & (box[..., 3] > box[..., 1])).to(box.dtype)
+        # levels leave each other alone, so each is a group, and small
+        keep = cluster_nms(box, self.design.rpn_iou, real, self.rounds)
         # a sigmoid is above 0, so -1 sorts the dropped ones last
-        ranked, best = (score * keep - (1.0 - keep)).topk(min(self.design.proposals, len(box)))
-        return box[best], (ranked > 0.0).to(box.dtype)
+        score = (score * keep - (1.0 - keep)).flatten()
+        ranked, best = score.topk(min(self.design.proposals, int(score.shape[0])))
+        return box.flatten(0, 1)[best], (ranked > 0.0).to(box.dtype)
 
     def _decode(self, boxes: Tensor, deltas: Tensor, stds: tuple[float, ...]) -> Tensor:
         """Move (N, 4) boxes by (N, 4) deltas in units of `stds`, clipped to the image."""
@@ -183,7 +209,8 @@ class DeployedDetector(nn.Module):
 
     def _select(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The K detections that survive the threshold and the last NMS, best first."""
-        scores, order = scores.sort(descending=True)
+        # as many as there are: a sort, but with their number in the graph
+        scores, order = scores.topk(int(scores.shape[0]))
         boxes = boxes[order]
         valid = (scores > self.design.score_threshold).to(boxes.dtype)
         keep = cluster_nms(boxes, self.design.nms_iou, valid, rounds=self.rounds)

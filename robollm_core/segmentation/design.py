@@ -16,6 +16,7 @@ ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 MASK_ROI = 14
 MASK_SIZE = 28
 BOX_ROI = 7
+_STRIDE = 32
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class DetectorDesign:
     Attributes:
         encoder: size of the BEiT-3 encoder: tiny, base or large.
         input_height, input_width: network input, pixels, multiples of 32.
+        export_sizes: input sizes besides it that an artifact is exported for, such
+            as "480x640 768x1024", height first.
         drop_path: stochastic depth of the encoder's last block.
         channels: channels of the pyramid.
         finest_stride: 4, or 8 to leave the dearest level of the pyramid out.
@@ -47,6 +50,7 @@ class DetectorDesign:
     encoder: str = "tiny"
     input_height: int = 384
     input_width: int = 512
+    export_sizes: str = ""
     drop_path: float = 0.0
     channels: int = 256
     finest_stride: int = 4
@@ -83,12 +87,43 @@ class DetectorDesign:
         """Refuse an input the strides do not divide.
 
         Raises:
-            ConfigError: If a side of the input is not a multiple of 32.
+            ConfigError: If a side of an input is not a multiple of 32.
         """
-        if any(side <= 0 or side % 32 for side in self.input_hw):
-            raise ConfigError(
-                f"input_height and input_width must be multiples of 32, got {self.input_hw}."
-            )
+        _check_sides("input_height and input_width", self.input_hw)
+        for text in self.export_sizes.split():
+            read_size(text)
+
+    def at(self, input_hw: tuple[int, int]) -> "DetectorDesign":
+        """The same detector for an input of another size.
+
+        Raises:
+            ConfigError: If a side is not a multiple of 32.
+        """
+        height, width = input_hw
+        return dataclasses.replace(self, input_height=height, input_width=width, export_sizes="")
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Read an input size.
+
+    Args:
+        text: such as "480x640", height first, pixels.
+
+    Raises:
+        ConfigError: If it is not of that form, or a side is not a multiple of 32.
+    """
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise ConfigError(f"a size is HEIGHTxWIDTH in pixels, such as 480x640, got {text!r}.")
+    size = int(height), int(width)
+    _check_sides(f"the sides of {text}", size)
+    return size
+
+
+def _check_sides(what: str, size: tuple[int, int]) -> None:
+    if any(side <= 0 or side % _STRIDE for side in size):
+        near = "x".join(str(max(_STRIDE, round(side / _STRIDE) * _STRIDE)) for side in size)
+        raise ConfigError(f"{what} must be multiples of {_STRIDE}, got {size}; {near} is near.")
 
 
 def design_from(recipe: Mapping[str, Any]) -> DetectorDesign:

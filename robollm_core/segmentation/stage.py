@@ -6,11 +6,11 @@ import numpy as np
 
 from robollm_core.config import SegmentationConfig
 from robollm_core.errors import ArtifactError
-from robollm_core.geometry import Letterbox, paste_mask
+from robollm_core.geometry import Letterbox, paste_masks
 from robollm_core.images import letterbox
 from robollm_core.runtime.artifact import Sidecar
 from robollm_core.runtime.furniture import check_stage, labels
-from robollm_core.types import Engine, Frame, Instance
+from robollm_core.types import Engine, Frame, Instance, Tensors
 
 
 class Segmenter:
@@ -55,18 +55,30 @@ class Segmenter:
         height, width = frame.image_rgb.shape[:2]
         box = Letterbox((height, width), self._input_hw)
         found = self._engine.run({"images": letterbox(frame.image_rgb, box)[None]})
-        scores = np.asarray(found["scores"][0], np.float64)
+        return self.instances(found, box)
+
+    def instances(self, found: Tensors, box: Letterbox) -> tuple[Instance, ...]:
+        """Bring what the network found back to the image.
+
+        Args:
+            found: the outputs of the engine.
+            box: how the image became the input of the network.
+
+        Returns:
+            As `segment`.
+        """
+        scores, classes = np.asarray(found["scores"][0], np.float64), found["labels"][0]
         # stable, so that equal scores keep the order of the graph
         order = np.argsort(-scores, kind="stable")
         # score 0 marks an unused slot of the graph, also for a threshold of 0; written so that a
         # score that is not a number is left out
         order = order[(scores[order] > 0.0) & (scores[order] >= self.config.score_threshold)]
-        boxes = box.to_source(np.asarray(found["boxes"][0], np.float32))
-        instances: list[Instance] = []
-        for index in order[: self.config.max_instances]:
-            mask = np.asarray(found["masks"][0, index], np.float32)
-            pasted = paste_mask(mask, boxes[index], (height, width), self.config.mask_threshold)
-            if pasted is not None:
-                label = self._labels[int(found["labels"][0, index])]
-                instances.append(Instance(*pasted, score=float(scores[index]), label=label))
-        return tuple(instances)
+        order = order[: self.config.max_instances]
+        boxes = box.to_source(np.asarray(found["boxes"][0], np.float32))[order]
+        masks = np.asarray(found["masks"][0], np.float32)[order]
+        pasted = paste_masks(masks, boxes, box.source_hw, self.config.mask_threshold)
+        return tuple(
+            Instance(*one, score=float(scores[slot]), label=self._labels[int(classes[slot])])
+            for slot, one in zip(order, pasted, strict=True)
+            if one is not None
+        )

@@ -15,45 +15,43 @@ round 0 keeps all, and a round turns a superset of the answer into a subset, and
 
 
 def box_overlaps(boxes: Tensor) -> Tensor:
-    """IoU of every pair of (N, 4) xyxy boxes: (N, N), not a number for two empty boxes."""
-    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    """IoU of every pair of (..., N, 4) xyxy boxes: (..., N, N), no number for two empty boxes."""
+    rows, columns = boxes.unsqueeze(-2), boxes.unsqueeze(-3)
+    low = torch.maximum(rows[..., :2], columns[..., :2])
+    high = torch.minimum(rows[..., 2:], columns[..., 2:])
     sides = (high - low).clamp(min=0.0)
     shared = sides[..., 0] * sides[..., 1]
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    overlaps: Tensor = shared / (area[:, None] + area[None, :] - shared)
+    area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    overlaps: Tensor = shared / (area.unsqueeze(-1) + area.unsqueeze(-2) - shared)
     return overlaps
 
 
-def cluster_nms(
-    boxes: Tensor, iou: float, valid: Tensor, groups: Tensor | None = None, rounds: int = ROUNDS
-) -> Tensor:
+def cluster_nms(boxes: Tensor, iou: float, valid: Tensor, rounds: int = ROUNDS) -> Tensor:
     """Say which boxes greedy NMS keeps.
 
     Args:
-        boxes: (N, 4) xyxy, best score first.
+        boxes: (..., N, 4) xyxy, best score first; boxes of different groups, along
+            the leading axes, leave each other alone.
         iou: a box is dropped by a better, kept one that overlaps it by more.
-        valid: (N,) float, 1 for boxes that take part; the others drop none.
-        groups: (N,) boxes of different groups leave each other alone.
+        valid: (..., N) float, 1 for boxes that take part; the others drop none.
         rounds: N rounds are exact for every input, fewer for chains of as many links.
 
     Returns:
-        (N,) float32, 1 where a box is kept.
+        (..., N) float32, 1 where a box is kept.
 
     Source:
         Cluster-NMS (Zheng et al. 2020): with X[i, j] = 1 where i is better than
         j and overlaps it, iterate keep = (keep @ X == 0) to its fixed point.
     """
     drops = box_overlaps(boxes) > iou
-    if groups is not None:
-        drops = drops & (groups[:, None] == groups[None, :])
     # the upper triangle, compared in the graph: a mask made of constants alone would be stored,
     # (N, N) as it is, in the exported file
-    count = boxes.shape[0]
+    count = int(boxes.shape[-2])
     rank = torch.arange(count, dtype=boxes.dtype, device=boxes.device)
     dropper = torch.where(drops, rank[:, None], float(count))
-    pairs = (dropper < rank[None, :]).to(boxes.dtype)
-    keep = valid
+    pairs = (dropper < rank).to(boxes.dtype)
+    keep = valid.unsqueeze(-2)
+    real = keep
     for _ in range(rounds):
-        keep = (torch.matmul(keep[None], pairs)[0] < 0.5).to(boxes.dtype) * valid
-    return keep
+        keep = (torch.matmul(keep, pairs) < 0.5).to(boxes.dtype) * real
+    return keep.squeeze(-2)

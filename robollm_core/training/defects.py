@@ -24,7 +24,7 @@ from robollm_core.training.classes import ClassObjective
 from robollm_core.training.distributed import gather, padded_shard
 from robollm_core.training.loop import Trainee
 from robollm_core.training.losses import class_weights
-from robollm_core.training.recipe import AdapterRecipe, CropRecipe
+from robollm_core.training.recipe import AdapterRecipe, CropRecipe, GateRecipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
 from robollm_core.training.warm import warm_start
 from robollm_core.types import DEFECT_LABELS, Float32Array, UInt8Array
@@ -37,7 +37,7 @@ _CHUNK = 64
 
 
 @dataclass(frozen=True)
-class DefectRecipe(CropRecipe, AdapterRecipe):
+class DefectRecipe(CropRecipe, AdapterRecipe, GateRecipe):
     """What a run of this stage needs.
 
     Attributes:

@@ -41,7 +41,7 @@ from robollm_core.training.objectives import (
     Pairs,
     build_objective,
 )
-from robollm_core.training.recipe import AdapterRecipe, CropRecipe
+from robollm_core.training.recipe import AdapterRecipe, CropRecipe, GateRecipe
 from robollm_core.training.sparse import choose_patches, pooled_sparse
 from robollm_core.training.warm import warm_start
 from robollm_core.types import UInt8Array
@@ -50,7 +50,7 @@ _CHUNK = 64
 
 
 @dataclass(frozen=True)
-class IdentificationRecipe(CropRecipe, AdapterRecipe):
+class IdentificationRecipe(CropRecipe, AdapterRecipe, GateRecipe):
     """What a run of this stage needs.
 
     Attributes:

@@ -42,7 +42,7 @@ from robollm_core.training.optimizer import (
     running_mean,
     set_rate,
 )
-from robollm_core.training.recipe import LoopRecipe, recipe_values
+from robollm_core.training.recipe import GATE_KEYS, LoopRecipe, recipe_values
 from robollm_core.training.warm import Origin
 
 OPERATION = frozenset(
@@ -54,6 +54,7 @@ OPERATION = frozenset(
         "precision",
         "activation_checkpointing",
         "tensorboard",
+        *GATE_KEYS,
     }
 )
 """Recipe keys that say how a run is carried out, and may change when it goes on.

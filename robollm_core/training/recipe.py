@@ -14,6 +14,9 @@ from robollm_core.beit3.adapters import AdapterShape
 from robollm_core.errors import ConfigError
 from robollm_core.images import CropSpec
 
+GATE_KEYS = ("gate_fp16", "gate_bf16", "gate_int8", "gate_drop")
+"""Recipe keys that the export reads, see `GateRecipe`."""
+
 
 @dataclass(frozen=True)
 class LoopRecipe:
@@ -72,6 +75,7 @@ class LoopRecipe:
             ConfigError: If one is out of range.
         """
         least = {"steps": 1, "epochs": 0, "accumulate": 1, "patience": 0}
+        least |= {name: 0 for name in GATE_KEYS if hasattr(self, name)}
         for name, limit in least.items():
             if getattr(self, name) < limit:
                 raise ConfigError(f"{name} must be at least {limit}, got {getattr(self, name)}.")
@@ -107,6 +111,24 @@ class AdapterRecipe:
             ConfigError: If one is out of range.
         """
         return AdapterShape(self.adapter_width, self.adapter_enhancer, self.adapter_alpha)
+
+
+@dataclass(frozen=True)
+class GateRecipe:
+    """How near the shipped network has to stay in other precisions; training ignores it.
+
+    Attributes:
+        gate_fp16, gate_bf16, gate_int8: largest distance from fp32: the share of
+            detections without a partner, 1 - cosine of an embedding, or the
+            difference of a probability. 0 for that of the stage,
+            `export.gate.DISTANCES`.
+        gate_drop: largest loss of a metric, 0 for `export.gate.DROP`, one point.
+    """
+
+    gate_fp16: float = 0.0
+    gate_bf16: float = 0.0
+    gate_int8: float = 0.0
+    gate_drop: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ from robollm_core.segmentation.design import DetectorDesign, design_from
 from robollm_core.training.adapting import adapt
 from robollm_core.training.dense import DenseHead, dense_loss, dense_targets
 from robollm_core.training.distributed import shard
-from robollm_core.training.recipe import AdapterRecipe, LoopRecipe, build_recipe
+from robollm_core.training.recipe import AdapterRecipe, GateRecipe, LoopRecipe, build_recipe
 from robollm_core.training.warm import warm_start
 
 
 @dataclass(frozen=True)
-class SegmentationRecipe(LoopRecipe, AdapterRecipe, DetectorDesign, Views):
+class SegmentationRecipe(LoopRecipe, AdapterRecipe, GateRecipe, DetectorDesign, Views):
     """What a run of this stage needs: the loop, the detector, the views, and this.
 
     Attributes:

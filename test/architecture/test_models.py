@@ -12,7 +12,7 @@ import yaml
 
 from robollm_core.config import RuntimeConfig
 from robollm_core.runtime.artifact import load_artifact
-from robollm_core.runtime.factory import load_engine
+from robollm_core.runtime.factory import installed, load_engine
 
 ROOT = Path(__file__).parents[2]
 INDEX = yaml.safe_load((ROOT / "models/index.yaml").read_text(encoding="utf-8"))
@@ -36,11 +36,16 @@ def test_every_network_is_listed() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model["artifact"])
-def test_network_is_sound_and_starts(model: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "told"),
+    [("onnx", " CPUExecutionProvider"), ("openvino", " CPU "), ("auto", "auto")],
+)
+def test_network_is_sound_and_starts(model: dict[str, Any], runtime: str, told: str) -> None:
+    if runtime != "auto" and runtime not in installed():
+        pytest.skip(f"{runtime} is not installed")
     path, sidecar = load_artifact(ROOT / model["artifact"])
     assert sidecar.stage == model["stage"]
-    engine = load_engine(path, RuntimeConfig(threads=1))
-    assert "CPUExecutionProvider" in engine.description
+    assert told in load_engine(path, RuntimeConfig(runtime, threads=1)).description
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model["artifact"])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robollm_core.config import Config, check_leaf, leaves, load, to_yaml, update
+from robollm_core.config import given as given_values
 from robollm_core.errors import ConfigError
 
 LEAVES = {leaf.name: leaf for leaf in leaves()}
@@ -42,7 +43,7 @@ def test_a_leaf_is_something_a_ros_parameter_can_hold(name):
     leaf = LEAVES[name]
     assert type(leaf.default) in (bool, int, float, str)
     assert leaf.default is not None
-    assert leaf.default != ""
+    assert leaf.default != "" or "mpty means" in leaf.doc
     assert leaf.doc.endswith(".")
     assert check_leaf(leaf, leaf.default) == leaf.default
     assert value_of(Config(), name) == leaf.default
@@ -100,6 +101,19 @@ def test_assignments_win_over_the_file(tmp_path):
     assert load(path, ["defects.threshold=0.9"]).defects.threshold == 0.9
 
 
+def test_what_was_given_is_told_from_the_defaults_also_when_it_says_the_same(tmp_path):
+    path = tmp_path / "c.yaml"
+    default = Config().segmentation.score_threshold
+    path.write_text(f"segmentation: {{score_threshold: {default}}}\ndefects: {{threshold: 0.1}}")
+    assert given_values(path, ["defects.threshold=0.9"]) == {
+        "segmentation.score_threshold": default, "defects.threshold": 0.9
+    }  # fmt: skip
+    assert given_values() == {}
+    for wrong in ("defects.threshold=1.5", "defects.treshold=0.5"):
+        with pytest.raises(ConfigError):
+            given_values(path, [wrong, "defects.threshold=0.9"])
+
+
 def test_an_empty_file_is_the_defaults(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("# nothing yet\n")
@@ -120,7 +134,7 @@ def test_an_empty_file_is_the_defaults(tmp_path):
         ("segmentation: {max_instances: 3.5}", "must be int"),
         ("segmentation: {max_instances: true}", "must be int"),
         ("output: {masks: 1}", "must be bool"),
-        ("runtime: {name: tensorflow}", "must be one of onnx"),
+        ("runtime: {name: tensorflow}", "must be one of auto, onnx"),
         ("segmentation: {score_threshold: 1.5}", r"must lie in \[0.0, 1.0\]"),
         ("segmentation: {score_threshold: .nan}", "must lie in"),
         ("segmentation: {artifact: [a]}", "must be str"),

@@ -277,3 +277,41 @@ def test_overlay_draws_inside_the_masks_and_flags_in_red():
     assert not drawn[:, 39:42].any() or drawn[:, 39:42].max() == drawn[25:40, 39:42].max()
     with pytest.raises(ShapeError):
         draw_overlay(image[:-1], result)
+
+
+def twice(array):
+    return array.repeat(2, axis=0).repeat(2, axis=1)
+
+
+@pytest.mark.parametrize("mode", ["squash", "pad"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_image_in_larger_pixels_gives_the_same_crop(noise, mode, times):
+    spec = CropSpec(8, mode, margin=0.25)
+    mask = np.random.default_rng(3).random((12, 16)) < 0.6
+    box, image = (3, 4, 19, 16), noise
+    expected = crop(image, box, spec, mask)
+    for _ in range(times):
+        image, mask, box = twice(image), twice(mask), tuple(2 * edge for edge in box)
+    np.testing.assert_array_equal(crop(image, box, spec, mask), expected)
+
+
+def test_an_image_in_larger_pixels_is_letterboxed_the_same(noise):
+    expected = letterbox(noise, Letterbox(noise.shape[:2], (16, 20)))
+    large = twice(twice(noise))
+    got = letterbox(large, Letterbox(large.shape[:2], (16, 20)))
+    np.testing.assert_array_equal(got, expected)
+
+
+@given(st.integers(8, 120), st.integers(8, 120), st.sampled_from(["squash", "pad"]))
+def test_a_crop_is_not_shifted_however_large_its_window(wide, high, mode):
+    x, y = np.meshgrid(np.arange(130), np.arange(130))
+    image = np.stack([x, y, x], axis=2).astype(np.uint8)
+    got = crop(image, (4, 6, 4 + wide, 6 + high), CropSpec(8, mode, blank=False)).astype(float)
+    side = max(wide, high)
+    left, across = (4 - (side - wide) // 2, side) if mode == "pad" else (4, wide)
+    # where the middle of a pixel lies in the image; a ramp is its own area average
+    middle = left + (np.arange(8) + 0.5) * across / 8 - 0.5
+    seen = (middle > across / 8) & (middle < 129 - across / 8)
+    # a window that is widened to be halved moves its far edge by less than a pixel of the crop
+    assert np.abs(got[4, :, 0] - middle)[seen].max(initial=0) <= 1 + across / 8
+    assert np.abs(got[4, :, 0] - middle)[:1][seen[:1]].max(initial=0) <= 1 + across / 64

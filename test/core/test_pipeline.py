@@ -55,8 +55,8 @@ def test_a_stage_that_loses_an_instance_is_caught(cell):
     stages, manifest = cell
 
     class Forgetful:
-        def inspect(self, frame, instances):
-            return stages.defects.inspect(frame, instances)[:-1]
+        def inspect(self, frame, instances, crops):
+            return stages.defects.inspect(frame, instances, crops)[:-1]
 
     with pytest.raises(ValueError, match="shorter"):
         broken = Stages(stages.segmentation, stages.identification, Forgetful())

@@ -157,7 +157,7 @@ def test_all_faults_are_told_at_once(make):
 
 def test_a_fault_can_be_mended_at_run_time(make):
     node, parameters, _ = make(runtime__name="caffe")
-    (result,) = node.set_parameters([Parameter("runtime.name", value="onnx")])
+    (result,) = node.set_parameters([Parameter("runtime.name", value="auto")])
     assert result.successful
     assert parameters.config() == Config()
 

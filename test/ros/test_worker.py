@@ -33,10 +33,10 @@ class Empty:
     def segment(self, frame):
         return ()
 
-    def inspect(self, frame, instances):
+    def inspect(self, frame, instances, crops=None):
         return ()
 
-    def identify(self, frame, instances, manifest):
+    def identify(self, frame, instances, manifest, crops=None):
         return ()
 
     def prepare(self, manifest: Manifest):
@@ -173,7 +173,7 @@ def test_every_network_is_warmed_up_as_often_as_asked():
         def warm_up(self):
             calls.append("identification")
 
-        def inspect(self, frame, instances):
+        def inspect(self, frame, instances, crops=None):
             assert len(instances) == 1
             calls.append("defects")
             return ()

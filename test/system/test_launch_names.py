@@ -32,6 +32,18 @@ class Configuration(str):
         return context[self[1:]]
 
 
+class Joined(str):
+    """`PathJoinSubstitution(parts)`."""
+
+    __slots__ = ()
+
+    def __new__(cls, parts):
+        return super().__new__(cls, "/".join(parts))
+
+    def perform(self, context):
+        return str(self)
+
+
 @pytest.fixture
 def read(monkeypatch):
     """Read a launch file; returns its arguments' defaults, its nodes and what it includes."""
@@ -47,8 +59,10 @@ def read(monkeypatch):
     def include(file, launch_arguments=()):
         included.update(launch_arguments)
 
+    said = {"bag": "x.mcap"}
+
     def call(function):
-        list(function({"bag": "x.mcap", **defaults}) or ())
+        list(function({**defaults, **said}) or ())
 
     names = {
         "launch": {"LaunchDescription": list},
@@ -57,7 +71,7 @@ def read(monkeypatch):
             "IncludeLaunchDescription": include,
         },
         "launch.substitutions": {
-            "LaunchConfiguration": Configuration, "PathJoinSubstitution": "/".join,
+            "LaunchConfiguration": Configuration, "PathJoinSubstitution": Joined,
         },
         "launch_ros": {},
         "launch_ros.actions": {"Node": start, "LifecycleNode": start},
@@ -69,7 +83,8 @@ def read(monkeypatch):
         vars(module).update(members)
         monkeypatch.setitem(sys.modules, name, module)
 
-    def run(name):
+    def run(name, **arguments):
+        said.update(arguments)
         for part in (defaults, nodes, included):
             part.clear()
         runpy.run_path(str(LAUNCH / f"{name}.launch.py"))["generate_launch_description"]()
@@ -81,6 +96,33 @@ def read(monkeypatch):
 def test_the_perception_node_hears_the_topics_that_were_named(read):
     _, nodes, _ = read("perception")
     assert nodes["perception_node"]["remappings"] == TOPICS
+
+
+def parameters_of(nodes):
+    """The files of parameters that the perception node gets, and the values on top of them."""
+    *files, values = nodes["perception_node"]["parameters"]
+    return files, values
+
+
+def test_the_shipped_parameters_are_the_default_and_set_no_bundle(read):
+    _, nodes, _ = read("perception")
+    files, values = parameters_of(nodes)
+    assert files == ["$params_file"]
+    assert "runtime.bundle" not in values
+
+
+def test_with_a_bundle_the_shipped_defaults_do_not_win_over_it(read):
+    _, nodes, _ = read("perception", bundle="cell.tar")
+    files, values = parameters_of(nodes)
+    assert files == []
+    assert values["runtime.bundle"] == "cell.tar"
+
+
+def test_with_a_bundle_a_file_of_ones_own_counts(read):
+    _, nodes, _ = read("perception", bundle="cell.tar", params_file="mine.yaml")
+    files, values = parameters_of(nodes)
+    assert files == ["$params_file"]
+    assert values["runtime.bundle"] == "cell.tar"
 
 
 def test_the_simulator_speaks_on_the_topics_that_were_named(read):

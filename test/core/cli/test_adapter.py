@@ -81,7 +81,7 @@ def test_an_adapted_network_exports_and_its_artifact_agrees(files, tmp_path, kin
     assert main(["adapter", "apply", base, site, "--out", merged]) == 0
     assert main(["export", "defects", "--checkpoint", merged, "--out", str(out)]) == 0
     pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    answer = load_engine(out, RuntimeConfig()).run({"images": pixels})["probabilities"]
+    answer = load_engine(out, RuntimeConfig("onnx")).run({"images": pixels})["probabilities"]
     with torch.inference_mode():
         expected = load_graph(tmp_path / "best.pt")(torch.from_numpy(pixels)).numpy()
         plain = load_graph(tmp_path / "base.pt")(torch.from_numpy(pixels)).numpy()

@@ -17,7 +17,7 @@ from robollm_core.cli.doctor import describe, lacking, run, write_json
 from robollm_core.cli.main import main
 from robollm_core.config import Config, RuntimeConfig, update
 from robollm_core.errors import OutputError, RuntimeUnavailableError
-from robollm_core.runtime import factory
+from robollm_core.runtime import factory, tensorrt_flavour
 from robollm_core.runtime.artifact import load_artifact, write_artifact
 
 ROOT = Path(__file__).parents[3]
@@ -75,9 +75,35 @@ def test_a_missing_package_names_its_command(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_each_network_is_started_as_configured(found: dict[str, Check]) -> None:
-    tried = [found[f"onnx on cpu: {stage}"] for stage in STAGES]
+    tried = [found[f"auto on cpu: {stage}"] for stage in STAGES]
     assert [(check.ok, check.needed) for check in tried] == [(True, True)] * 3
-    assert all("CPUExecutionProvider" in check.detail for check in tried)
+    # who was chosen, and why
+    assert all("(auto: " in check.detail for check in tried)
+
+
+def test_each_runtime_is_told_with_its_version_and_device(found: dict[str, Check]) -> None:
+    onnx = found["onnx on cpu"]
+    assert onnx.detail == f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
+    assert "CPUExecutionProvider" in found["onnx providers"].detail
+    assert found["openvino on cpu"].detail.startswith("openvino ")
+    for name in ("tensorrt", "tensorrt_rtx"):
+        check = found[f"{name} on cuda"]
+        assert not check.needed
+        assert check.ok or check.mend
+
+
+def test_a_runtime_that_is_not_installed_has_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("openvino", "tensorrt"):
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "robollm_core.runtime.openvino", raising=False)
+    tensorrt_flavour.find_flavour.cache_clear()
+    found = {check.name: check for check in all_checks(Config())}
+    openvino = found["openvino on cpu"]
+    assert (openvino.ok, openvino.needed) == (False, False)
+    assert openvino.mend == f"{sys.executable} -m pip install openvino"
+    assert found["tensorrt on cuda"].mend.endswith("-m pip install tensorrt cuda-bindings")
+    # auto needs no more than one of them
+    assert found["auto on cpu: defects"].detail.endswith("(auto: the only one here)")
 
 
 def test_torch_is_needed_when_configured(
@@ -125,7 +151,7 @@ def test_torch_without_the_checkpoint_says_how_to_keep_it(tmp_path: Path) -> Non
 
 def test_an_unsound_model_is_not_tried(tmp_path: Path) -> None:
     config = update(Config(), {"defects.artifact": str(tmp_path / "gone.onnx")})
-    (check,) = [check for check in all_checks(config) if check.name == "onnx on cpu: defects"]
+    (check,) = [check for check in all_checks(config) if check.name == "auto on cpu: defects"]
     assert (check.ok, check.needed, check.detail) == (False, False, "not tried: no sound model")
 
 
@@ -134,7 +160,7 @@ def test_a_runtime_that_breaks_in_a_way_of_its_own_is_told(monkeypatch: pytest.M
         raise OSError("libcudart.so.12: cannot open shared object file\nmore")
 
     monkeypatch.setattr(factory, "load_engine", start)
-    (check,) = [c for c in all_checks(Config()) if c.name == "onnx on cpu: defects"]
+    (check,) = [c for c in all_checks(Config()) if c.name == "auto on cpu: defects"]
     assert (check.ok, check.needed) == (False, True)
     assert check.detail == "OSError: libcudart.so.12: cannot open shared object file"
     assert check.mend
@@ -143,7 +169,7 @@ def test_a_runtime_that_breaks_in_a_way_of_its_own_is_told(monkeypatch: pytest.M
 def test_a_device_that_is_not_there_is_needed_when_configured() -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime lists CUDA")
-    config = update(Config(), {"runtime.device": "cuda"})
+    config = update(Config(), {"runtime.name": "onnx", "runtime.device": "cuda"})
     found = {check.name: check for check in all_checks(config)}
     cuda = [found[f"onnx on cuda: {stage}"] for stage in STAGES]
     assert len(lacking(cuda)) == 3

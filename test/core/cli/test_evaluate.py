@@ -61,6 +61,9 @@ def test_the_section_joins_the_others_with_its_provenance(artifact, tmp_path, ca
     assert facts["command"].startswith("robollm evaluate defects ")
     assert "--set runtime.threads=1" in facts["command"]
     assert facts["config"] == {"runtime.threads": 1} and facts["seed"] == 0
+    ((name, runtime),) = facts["runtimes"].items()
+    assert name == artifact.name and runtime.split()[0] in ("onnx", "openvino")
+    assert runtime.split()[1][0].isdigit() and runtime.split()[2] == "cpu"
     assert "defects.recall_at_fpr_10: " in capsys.readouterr().out
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import small_sets
 
+from robollm_core.config import Config, update
 from robollm_core.data.armbench_identification import VIEWS, read_identification
 from robollm_core.data.samples import cut
 from robollm_core.errors import ArtifactError, DatasetError
@@ -19,6 +20,8 @@ from robollm_core.runtime.factory import load_engine
 from robollm_core.runtime.furniture import crop_spec
 
 MODELS = Path(__file__).parents[3] / "models" / "tiny"
+EXACT = update(Config(), {"runtime.name": "onnx"})
+"""bfloat16 would tell one batch from another."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def picks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedded(picks):
-    return embed_split(Request(picks, MODELS))
+    return embed_split(Request(picks, MODELS, config=EXACT))
 
 
 class ByHand:
@@ -46,7 +49,7 @@ class ByHand:
 
 
 def test_every_way_of_asking_is_as_the_networks_say(picks, embedded):
-    by_hand = ByHand(Request(picks, MODELS).config.runtime)
+    by_hand = ByHand(EXACT.runtime)
     samples = read_identification(picks, "test")
     assert set(embedded.queries) == {*VIEWS, FUSED} and len(samples.picks) == 12
     for pick in samples.picks:
@@ -71,7 +74,7 @@ def test_the_numbers_say_where_they_come_from(embedded):
 
 
 def test_a_second_run_takes_its_numbers_from_the_folder(picks, embedded, tmp_path, capsys):
-    request = Request(picks, MODELS, work=tmp_path)
+    request = Request(picks, MODELS, work=tmp_path, config=EXACT)
     first, bar = embed_split(request), capsys.readouterr().err
     again, second_bar = embed_split(request), capsys.readouterr().err
     assert (tmp_path / CACHE).exists()
@@ -89,7 +92,7 @@ def test_a_pick_with_a_broken_view_is_asked_in_no_way(picks, embedded, tmp_path)
     lost = [root / "Reference_Images" / name for name in ("P12/2.jpg", "P13/1.jpg", "P13/2.jpg")]
     for path in lost:
         path.write_bytes(b"\xff\xd8")
-    request = Request(root, MODELS)
+    request = Request(root, MODELS, config=EXACT)
     found = embed_split(request)
     assert {entry.path for entry in request.broken.entries} == set(map(str, (view, *lost)))
     for way, queries in found.queries.items():
@@ -105,7 +108,7 @@ def test_a_cell_with_one_camera_is_asked_by_that_camera_alone(picks, tmp_path):
         for photo in root.glob(f"Picks/*/{view}.jpg"):
             photo.unlink()
     assert views_of(read_identification(root, "test")) == VIEWS[:1]
-    assert set(embed_split(Request(root, MODELS)).queries) == {VIEWS[0]}
+    assert set(embed_split(Request(root, MODELS, config=EXACT)).queries) == {VIEWS[0]}
 
 
 def test_a_split_of_which_nothing_can_be_read_is_refused(picks, tmp_path):
@@ -113,7 +116,7 @@ def test_a_split_of_which_nothing_can_be_read_is_refused(picks, tmp_path):
     for photo in root.glob("Picks/test-*/PickRGB.jpg"):
         photo.write_bytes(b"")
     with pytest.raises(DatasetError, match="can be read"):
-        embed_split(Request(root, MODELS))
+        embed_split(Request(root, MODELS, config=EXACT))
 
 
 def test_the_fusion_is_asked_for_where_the_network_has_features(picks, tmp_path):

@@ -81,7 +81,7 @@ def test_a_sidecar_says_how_a_released_network_is_asked(made, name):
 def test_the_kept_checkpoint_runs_on_torch_and_agrees(made, name):
     pictures = {"images": trial_pictures(3, (48, 48), seed=9)}
     out = made[name][1]
-    onnx = load_engine(out, RuntimeConfig()).run(pictures)
+    onnx = load_engine(out, RuntimeConfig("onnx")).run(pictures)
     plain = load_engine(out, RuntimeConfig(name="torch")).run(pictures)
     assert plain.keys() == onnx.keys()
     for key, rows in plain.items():  # the artifact's weights are rounded to half precision
@@ -91,7 +91,7 @@ def test_the_kept_checkpoint_runs_on_torch_and_agrees(made, name):
 def test_fusion_takes_views_in_the_order_of_the_data(made):
     weights, out = made[THREE]
     features = np.random.default_rng(0).standard_normal((2, 3, foreign.D)).astype(np.float32)
-    fusion = load_engine(out.with_name(f"{THREE}_fusion.onnx"), RuntimeConfig())
+    fusion = load_engine(out.with_name(f"{THREE}_fusion.onnx"), RuntimeConfig("onnx"))
     found = fusion.run({"features": features})["embedding"]
     model = load_graph(weights)
     pick, arm, tote = torch.from_numpy(features).unbind(1)
