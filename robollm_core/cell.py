@@ -20,12 +20,12 @@ from robollm_core.types import Engine
 Load = Callable[[str, RuntimeConfig], Engine]
 
 
-def build_stages(config: Config, load: Load = load_engine) -> Stages:
+def build_stages(config: Config, load: Load | None = None) -> Stages:
     """Load the three networks of a configuration.
 
     Args:
         config: the tree.
-        load: puts an artifact on the runtime.
+        load: puts an artifact on the runtime; None for `factory.load_engine`.
 
     Raises:
         ArtifactError: If a network is missing, damaged or of another stage.
@@ -38,7 +38,7 @@ def build_stages(config: Config, load: Load = load_engine) -> Stages:
     paths = (config.segmentation.artifact, config.identification.artifact, config.defects.artifact)
     # all sidecars are checked before the first network is loaded, which takes longer
     (_, where), (_, who), (_, what) = (load_artifact(path) for path in paths)
-    engines = [load(path, config.runtime) for path in paths]
+    engines = [(load or load_engine)(path, config.runtime) for path in paths]
     return Stages(
         Segmenter(engines[0], where, config.segmentation),
         Identifier(engines[1], who, config.identification),

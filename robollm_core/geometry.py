@@ -214,9 +214,8 @@ def _paste(
     if extent is None:
         return None
     a, b, c, d = extent
-    inside: BoolArray = np.ascontiguousarray(mask[b:d, a:c])
     left, top = columns.first, rows.first
-    return (a + left, b + top, c + left, d + top), inside
+    return (a + left, b + top, c + left, d + top), mask[b:d, a:c]
 
 
 def _strips(axis: _Sampling) -> Iterator[tuple[slice, slice]]:

@@ -5,7 +5,6 @@
 import time
 from dataclasses import dataclass
 
-from robollm_core.runtime.furniture import FrameCrops
 from robollm_core.types import (
     Frame,
     IdentifyStage,
@@ -40,6 +39,9 @@ def perceive(frame: Frame, manifest: Manifest | None, stages: Stages) -> Percept
     Raises:
         ValueError: If a stage answers for more or fewer instances than it was given.
     """
+    # here, so that the nouns and this function can be had without OpenCV
+    from robollm_core.runtime.furniture import FrameCrops
+
     start = time.perf_counter()
     instances = stages.segmentation.segment(frame)
     segmented = time.perf_counter()

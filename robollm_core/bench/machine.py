@@ -19,6 +19,12 @@ PACKAGES = (
     "numpy onnx onnxruntime onnxruntime-gpu openvino torch tensorrt tensorrt-cu12 tensorrt-cu13 "
     "tensorrt-rtx tensorrt-rtx-cu12 tensorrt-rtx-cu13 cuda-bindings mmdet onedl-mmdetection"
 ).split()
+_VARIABLES = (
+    "GLIBC_TUNABLES KMP_AFFINITY LD_PRELOAD MKL_NUM_THREADS OMP_NUM_THREADS OMP_WAIT_POLICY "
+    "ONEDNN_MAX_CPU_ISA TORCHINDUCTOR_FREEZING"
+).split()
+"""Of the environment, that change how fast a library is."""
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _GPU_FACTS = (
     "name driver_version memory.total clocks.sm clocks.max.sm clocks.mem power.limit "
     "temperature.gpu"
@@ -34,8 +40,10 @@ def facts(threads: int) -> dict[str, Any]:
     Returns:
         "cpu", "cores", "affinity" (core numbers), "mhz" (of each core, now), "cpufreq"
         (governor and limits, where the kernel tells), "flags" (those of
-        `MATRIX_FLAGS`), "memory_gb", "os", "python", "versions" (of each package that
-        is there), "threads", "load" (averages over 1, 5 and 15 minutes) and "gpus".
+        `MATRIX_FLAGS`), "memory_gb", "huge_pages" (the kernel's mode, "" where there is
+        none), "environment" (variables that change how fast a library is), "os",
+        "python", "versions" (of each package that is there), "threads", "load"
+        (averages over 1, 5 and 15 minutes) and "gpus".
     """
     cpu = _cpuinfo()
     affinity = sorted(os.sched_getaffinity(0))
@@ -48,6 +56,8 @@ def facts(threads: int) -> dict[str, Any]:
         "cpufreq": _cpufreq(),
         "flags": [flag for flag in MATRIX_FLAGS if flag in known],
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "huge_pages": _read(_HUGE_PAGES),
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "os": platform.platform(),
         "python": platform.python_version(),
         "versions": versions(),
@@ -94,13 +104,15 @@ def _cpuinfo() -> dict[str, list[str]]:
 def _cpufreq() -> dict[str, str]:
     folder = Path("/sys/devices/system/cpu/cpu0/cpufreq")
     names = ("scaling_governor", "scaling_min_freq", "scaling_max_freq", "scaling_cur_freq")
-    found = {}
-    for name in names:
-        try:
-            found[name] = (folder / name).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-    return found
+    return {name: text for name in names if (text := _read(folder / name))}
+
+
+def _read(path: Path) -> str:
+    """What the kernel says there, or nothing."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def gpus() -> list[dict[str, str]]:

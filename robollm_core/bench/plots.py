@@ -13,6 +13,8 @@ _COLUMNS = (
     "xtorch xcompile"
 ).split()
 _TEXT_COLUMNS = 4
+_NAMED = 5
+"""Columns that say what a row is about; the batch is the last."""
 _COLOURS = {
     "torch": "#6b7280",
     "torch-compile": "#a3a9b3",
@@ -29,7 +31,12 @@ Figures = Mapping[str, Any]
 def table(figures: Figures) -> str:
     """Rows, peaks, targets and notes as lines of text."""
     cells = [_COLUMNS, *(_cells(row) for row in figures["rows"])]
-    widths = [max(len(row[i]) for row in cells if i < len(row)) for i in range(len(_COLUMNS))]
+    # the error of a row that did not run ends its line, and widens no column
+    whole = [row for row in cells if len(row) == len(_COLUMNS)]
+    named = [row[:_NAMED] for row in cells]
+    widths = [
+        max(len(row[i]) for row in (named if i < _NAMED else whole)) for i in range(len(_COLUMNS))
+    ]
     lines = [_aligned(row, widths) for row in cells]
     return "\n".join([*lines, "", *_remarks(figures)])
 
@@ -37,7 +44,8 @@ def table(figures: Figures) -> str:
 def markdown(figures: Figures) -> str:
     """The same as a page."""
     head = [_COLUMNS, [":--" if i < _TEXT_COLUMNS else "--:" for i in range(len(_COLUMNS))]]
-    rows = [*head, *(_cells(row) for row in figures["rows"])]
+    told = [[cell.replace("|", "\\|") for cell in _cells(row)] for row in figures["rows"]]
+    rows = [*head, *told]
     lines = ["| " + " | ".join([*row, *[""] * (len(_COLUMNS) - len(row))]) + " |" for row in rows]
     return "\n".join([*lines, "", *(f"- {line}" for line in _remarks(figures))]) + "\n"
 

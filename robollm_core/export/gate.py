@@ -46,7 +46,7 @@ NETWORKS = {
 METRICS = {
     "segmentation": ("mask_map50",),
     "identification": ("recall_at_1_n1", "recall_at_1_n3"),
-    "defects": ("auroc", "average_precision", "accuracy"),
+    "defects": ("auroc", "average_precision", "accuracy", "recall_at_threshold"),
 }
 """Figures of the evaluation that must not drop."""
 

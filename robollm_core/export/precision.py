@@ -45,6 +45,8 @@ _OUTERMOST = (r"/(model/)?[^/]*$",)
 _LAST = (r".*/(fc_cls|fc_reg|rpn_cls|rpn_reg|conv_logits|projection|head)(_\d+)?/[^/]*$",)
 _HEADS = (r"/(?!(.*/)?encoder/).*",)
 _FIRST = (r".*/patch_embed/[^/]*$",)
+# a few values that enter these are twenty times as large as the others, which get few steps
+_SECOND = (r".*/ffn/fc2/[^/]*$",)
 _SENSITIVE = ("Softmax", "LayerNormalization", "GridSample", "ReduceMean", "ReduceL2", "Exp")
 # TensorRT-RTX has no bf16 kernel for these
 _NO_BF16 = ("ConvTranspose",)
@@ -72,8 +74,9 @@ _HALF_LADDER = (
 )
 _INT8_LADDER = (
     Islands("usual", nodes=_OUTERMOST + _FIRST),
-    Islands("last layers", nodes=_OUTERMOST + _FIRST + _LAST),
-    Islands("all but the encoder", nodes=_OUTERMOST + _FIRST + _HEADS),
+    Islands("second layers of FFNs", nodes=_OUTERMOST + _FIRST + _SECOND),
+    Islands("last layers", nodes=_OUTERMOST + _FIRST + _SECOND + _LAST),
+    Islands("all but the encoder", nodes=_OUTERMOST + _FIRST + _SECOND + _HEADS),
     Islands("all but attention", nodes=_OUTERMOST + _FIRST + _HEADS + (r".*/ffn/.*",)),
 )
 

@@ -40,7 +40,7 @@ class Purpose:
 
 
 GATE = Purpose(
-    "gate", "--data", "test", 510, {"segmentation": 60, "identification": 300, "defects": 240}
+    "gate", "--data", "test", 510, {"segmentation": 60, "identification": 300, "defects": 480}
 )
 """On which the task metric of a network in fewer bits is held against that in fp32."""
 

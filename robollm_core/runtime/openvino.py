@@ -26,6 +26,8 @@ _CAPABILITIES = {"bf16": "BF16", "fp16": "FP16"}
 _FP32_ARITHMETIC = ("fp32", "fp16 weights")
 
 _log = logging.getLogger(__name__)
+_SAID: set[Path] = set()
+"""Cache folders that cannot be written, as the log has said."""
 
 
 class OpenVinoEngine:
@@ -184,7 +186,9 @@ def _load(
     try:
         entry.write(model.export_model().getvalue())
     except CacheError as error:
-        _log.warning("Every start compiles anew, as the compiled network is not kept: %s", error)
+        if entry.folder not in _SAID:
+            _SAID.add(entry.folder)
+            _log.warning("Every start compiles anew, as compiled networks are not kept: %s", error)
         return model, " (not cached)"
     return model, ""
 

@@ -21,6 +21,13 @@ def test_the_machine_is_described_in_plain_values():
     assert machine.has_amx({"flags": ["amx_bf16"]}) and not machine.has_amx({"flags": ["avx2"]})
 
 
+def test_what_the_environment_tells_the_libraries_is_noted(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    told = machine.facts(0)["environment"]
+    assert told["OMP_NUM_THREADS"] == "7" and "GLIBC_TUNABLES" not in told
+
+
 def test_cards_are_told_as_nvidia_smi_tells_them(tmp_path, monkeypatch):
     program = tmp_path / "nvidia-smi"
     program.write_text(

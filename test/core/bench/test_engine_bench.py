@@ -99,6 +99,12 @@ def test_a_runtime_that_fails_gives_a_row_with_its_error(small, monkeypatch):
     assert absent["error"] and "ms" not in absent
     for text in (table(figures), markdown(figures)):
         assert "RuntimeError: no compiler" in text
+    head, first, failed = table(figures).splitlines()[:3]
+    # a long error widens no column
+    assert head.index(" ms") < 60 and len(first) == len(head)
+    assert failed.index("RuntimeError") < 60
+    lines = [line for line in markdown(figures).splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
     assert draw(figures).startswith(b"\x89PNG")
 
 

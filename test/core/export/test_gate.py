@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parity gate: the same network passes, a worse one does not, and the reason is told."""
 
+import importlib
 import json
 
 import colour_cell
@@ -19,6 +20,7 @@ from robollm_core.export.gate import (
     DISTANCES,
     DROP,
     FUSION,
+    NETWORKS,
     REFERENCE,
     Candidate,
     Gate,
@@ -28,9 +30,11 @@ from robollm_core.export.gate import (
 from robollm_core.export.parity import FEW_BITS, detection_difference, paired_detections
 from robollm_core.export.samples import scenes
 from robollm_core.export.verdicts import table, write_report
-from robollm_core.runtime.artifact import Sidecar, write_artifact
+from robollm_core.runtime.artifact import Sidecar, share_folder, write_artifact
 from robollm_core.runtime.factory import load_engine
 from robollm_core.runtime.onnx import graph_spec
+from robollm_core.training.loop import OPERATION
+from robollm_core.training.recipe import GATE_KEYS, build_recipe, load_recipe, recipe_values
 
 LAX = {"gate_fp16": 9.0, "gate_int8": 9.0}
 
@@ -67,7 +71,7 @@ def test_the_same_network_passes_without_any_difference(tmp_path, data):
     assert verdict.outputs["defects.probabilities"]["max_abs"] == 0.0
     assert verdict.outputs["defects.probabilities"]["cosine"] == pytest.approx(1.0)
     assert all(one == other for one, other in verdict.metrics.values())
-    assert set(verdict.metrics) == {"auroc", "average_precision", "accuracy"}
+    assert set(verdict.metrics) == {"auroc", "average_precision", "accuracy", "recall_at_threshold"}
 
 
 def test_a_network_that_is_off_is_refused_before_it_is_measured(tmp_path, data):
@@ -274,3 +278,20 @@ def test_the_fixed_pictures_are_frames_of_the_demo_with_things_on_them():
     assert all(one.masks and one.image_rgb.ndim == 3 for one in found)
     assert all(mask.any() and mask.shape == one.image_rgb.shape[:2]
                for one in found for mask in one.masks)  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", NETWORKS)
+def test_the_tiny_recipes_state_their_limits(stage):
+    values = load_recipe(share_folder() / f"config/recipes/{stage}_tiny.yaml")
+    room = importlib.import_module(f"robollm_core.training.{stage}")
+    stored = recipe_values(build_recipe(room.RECIPE, values))
+    for precision in ("fp16", "bf16", "int8"):
+        limits = allowed(stage, precision, stored)
+        assert limits.distance == values[f"gate_{precision}"] and limits.drop == 0.01
+    # a network of a recipe without limits is held to those of its stage
+    unset = recipe_values(build_recipe(room.RECIPE, {}))
+    assert allowed(stage, "fp16", unset).distance == DISTANCES[stage]["fp16"]
+    # they may change when a run goes on
+    assert set(GATE_KEYS) <= OPERATION
+    with pytest.raises(ConfigError, match="gate_int8 must be at least 0"):
+        build_recipe(room.RECIPE, {"gate_int8": -0.1})
