@@ -42,14 +42,13 @@ class PlainAttention(nn.Module):
         self.heads, self.head_width = attention.heads, attention.head_width
         self.window = attention.window
         thirds = [third.chunk(3) for third in (attention.qkv.weight, attention.qkv.bias)]
-        for name, weight, bias in zip(("query", "key", "value"), *thirds, strict=True):
-            self.register_parameter(f"{name}_weight", nn.Parameter(weight, requires_grad=False))
-            self.register_parameter(f"{name}_bias", nn.Parameter(bias, requires_grad=False))
+        # layers under these names, so that the weights are found again in the exported file
+        self.query, self.key, self.value = (_linear(*third) for third in zip(*thirds, strict=True))
         self.inner_norm, self.out = attention.inner_norm, attention.out
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """As `Attention.forward`."""
-        parts = [self._project(tokens, name) for name in ("query", "key", "value")]
+        parts = [project(tokens) for project in (self.query, self.key, self.value)]
         # a head width of 64 makes the scale 1/8, which costs no digit
         parts[0] = parts[0] * self.head_width**-0.5
         if self.window == 0:
@@ -61,10 +60,6 @@ class PlainAttention(nn.Module):
         out: Tensor = self.out(self.inner_norm(mixed))
         return out
 
-    def _project(self, tokens: Tensor, name: str) -> Tensor:
-        weight, bias = (self.get_parameter(f"{name}_{kind}") for kind in ("weight", "bias"))
-        return functional.linear(tokens, weight, bias)
-
     def _attend(self, parts: list[Tensor], mask: Tensor | None) -> Tensor:
         count, width = int(parts[0].shape[1]), self.heads * self.head_width
         query, key, value = (
@@ -74,6 +69,13 @@ class PlainAttention(nn.Module):
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
         return (scores.softmax(dim=-1) @ value).transpose(1, 2).reshape(-1, count, width)
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
 
 
 @contextmanager

@@ -8,7 +8,7 @@ and its tensors in a file beside it, as ONNX calls external data.
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,13 @@ def serialise(model: onnx.ModelProto) -> bytes:
     return LargeNetwork.of(model.SerializeToString(deterministic=True), data)
 
 
-def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose large weights are inputs: what is asked of it needs sizes, not a gigabyte."""
+def without_weights(model: onnx.ModelProto, also: Collection[str] = ()) -> onnx.ModelProto:
+    """A copy whose large weights are inputs: what is asked of it needs sizes, not a gigabyte.
+
+    Args:
+        model: is left as it is.
+        also: initialisers that become inputs whatever their size.
+    """
     light = onnx.ModelProto()
     for name in ("ir_version", "opset_import", "functions"):
         _copy_field(model, light, name)
@@ -91,7 +96,8 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     for name in ("node", "name", "input", "output", "value_info", "sparse_initializer"):
         _copy_field(model.graph, graph, name)
     for tensor in model.graph.initializer:
-        if int(np.prod(tensor.dims)) < _SMALLEST and tensor.data_location != tensor.EXTERNAL:
+        small = int(np.prod(tensor.dims)) < _SMALLEST and tensor.name not in also
+        if small and tensor.data_location != tensor.EXTERNAL:
             graph.initializer.append(tensor)
         elif tensor.name not in {value.name for value in model.graph.input}:
             sizes = list(tensor.dims)

@@ -123,9 +123,10 @@ def fold(model: onnx.ModelProto) -> None:
     """Compute what follows from constants and sizes here, not whenever a runtime starts.
 
     Args:
-        model: changed in place; its large weights stay as they are.
+        model: changed in place; its weights stay as they are, under their names, so that a
+            training can start from the file.
     """
-    light = without_weights(model)
+    light = without_weights(model, {t.name for t in model.graph.initializer if is_weight(t.name)})
     # its fusions would put reshapes around every matrix product
     folded = onnxslim.slim(light, skip_optimizations=["graph_fusion"])
     del model.graph.node[:]
@@ -138,6 +139,11 @@ def fold(model: onnx.ModelProto) -> None:
         if name in settled or name not in used:
             del model.graph.initializer[index]
     model.graph.initializer.extend(folded.graph.initializer)
+
+
+def is_weight(name: str) -> bool:
+    """Whether an initialiser is a parameter under its name, not a number made while tracing."""
+    return "::" not in name and not name.startswith("/")
 
 
 def store_half(model: onnx.ModelProto) -> int:

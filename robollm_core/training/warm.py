@@ -21,6 +21,7 @@ from robollm_core.beit3.checkpoint import Checkpoint, load_encoder, load_model, 
 from robollm_core.beit3.encoder import PATCH, Encoder, resize_positions
 from robollm_core.beit3.layouts import PREFIX
 from robollm_core.errors import ArtifactError, CheckpointError
+from robollm_core.export.onnx import is_weight
 from robollm_core.runtime.artifact import Sidecar, load_artifact
 from robollm_core.runtime.furniture import reference_scale
 from robollm_core.training.teachers import taught_by
@@ -130,7 +131,8 @@ def _matching_parts(path: Path, sidecar: Sidecar) -> dict[str, Tensor]:
 def _weights(path: Path, prefix: str) -> dict[str, Tensor]:
     try:
         graph = onnx.load(path).graph
-        return {name.removeprefix(prefix): tensor for name, tensor in _named(graph)}
+        found = {name.removeprefix(prefix): tensor for name, tensor in _named(graph)}
+        return _joined(found)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"cannot read the weights in {path}: {error}") from error
 
@@ -143,7 +145,7 @@ def _named(graph: onnx.GraphProto) -> Iterator[tuple[str, Tensor]]:
     """
     stored = {tensor.name: tensor for tensor in graph.initializer}
     for name in stored:
-        if "::" not in name:
+        if is_weight(name):
             yield name.removesuffix(_HALF), _tensor(stored[name])
     source = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
     for node in graph.node:
@@ -151,6 +153,18 @@ def _named(graph: onnx.GraphProto) -> Iterator[tuple[str, Tensor]]:
         if weight in stored:
             layer = node.name.removesuffix("/MatMul").strip("/").replace("/", ".")
             yield f"{layer}.weight", _tensor(stored[weight]).T.contiguous()
+
+
+def _joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One projection of an attention again, which `export.forms` cuts in three."""
+    joined = dict(tensors)
+    for name in tensors:
+        path, _, kind = name.rpartition(".")
+        if path.endswith(".attention.query"):
+            attention = path.removesuffix("query")
+            thirds = [f"{attention}{part}.{kind}" for part in ("query", "key", "value")]
+            joined[f"{attention}qkv.{kind}"] = torch.cat([joined.pop(third) for third in thirds])
+    return joined
 
 
 def _tensor(stored: onnx.TensorProto) -> Tensor:
