@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection2DArray
 
 from robollm_core.config import OutputConfig
 from robollm_core.geometry import label_image
-from robollm_core.images import draw_overlay
+from robollm_core.overlay import draw_overlay
 from robollm_core.types import Frame, PerceptionResult
 from robollm_ros.conversions import (
     defects_message,

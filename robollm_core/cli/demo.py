@@ -26,7 +26,8 @@ from robollm_core.evaluation import report
 from robollm_core.evaluation.cell import FrameTruth, Score, read_scenes, score
 from robollm_core.evaluation.latency import stage_latency_ms
 from robollm_core.files import write_file
-from robollm_core.images import draw_overlay, encode_jpeg
+from robollm_core.images import encode_jpeg
+from robollm_core.overlay import draw_overlay
 from robollm_core.runtime.artifact import locate
 from robollm_core.types import PerceptionResult
 

@@ -13,8 +13,9 @@ from robollm_core.cli.arguments import add_config_arguments, read_config
 from robollm_core.data.folder import image_files, read_frame
 from robollm_core.data.rle import encode_instance
 from robollm_core.files import write_file
-from robollm_core.images import draw_overlay, encode_jpeg
+from robollm_core.images import encode_jpeg
 from robollm_core.manifests import read_manifest
+from robollm_core.overlay import draw_overlay
 from robollm_core.pipeline import perceive
 from robollm_core.types import ItemReport, PerceptionResult
 

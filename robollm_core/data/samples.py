@@ -18,7 +18,7 @@ from tqdm import tqdm
 from robollm_core.data.arrays import new_array
 from robollm_core.errors import DatasetError, OutputError
 from robollm_core.files import replacing, write_file
-from robollm_core.images import CropSpec, crop, crop_whole, read_image
+from robollm_core.images import CUT, CropSpec, crop, crop_whole, read_image
 from robollm_core.types import BoolArray, UInt8Array
 
 _OUTLINES = ("segmentation", "polygons", "polygon", "points")
@@ -228,7 +228,7 @@ def _remove(note: Path) -> None:
 
 
 def _fingerprint(pictures: Sequence[Picture], spec: CropSpec) -> str:
-    digest = hashlib.sha256(json.dumps(spec.to_json(), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([CUT, spec.to_json()], sort_keys=True).encode())
     for picture in pictures:
         try:
             stat = picture.path.stat()

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from robollm_core.config import RuntimeConfig
 from robollm_core.data.samples import Picture, cut_image
-from robollm_core.images import CropSpec
+from robollm_core.images import CUT, CropSpec
 from robollm_core.runtime.factory import load_engine
 from robollm_core.types import Float32Array, UInt8Array
 
@@ -125,5 +125,5 @@ def identity(sha256: str, runtime: RuntimeConfig, more: str = "") -> str:
     where = [runtime.name, runtime.device, runtime.precision]
     if runtime.device != "cpu":
         where.append(runtime.provider)
-    parts = (sha256, *where, more)
+    parts = (sha256, *where, more, str(CUT))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

@@ -31,7 +31,8 @@ from robollm_core.evaluation.precision import (
     match,
 )
 from robollm_core.geometry import mask_extent
-from robollm_core.images import draw_overlay, encode_jpeg
+from robollm_core.images import encode_jpeg
+from robollm_core.overlay import draw_overlay
 from robollm_core.pipeline import Stages, perceive
 from robollm_core.types import (
     Frame,

@@ -52,6 +52,7 @@ def test_the_basement_is_quick_and_brings_no_runtime(module: str) -> None:
     [
         "geometry",
         "images",
+        "overlay",
         "manifests",
         "runtime.engine",
         "runtime.artifact",

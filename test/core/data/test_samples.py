@@ -148,6 +148,15 @@ def test_the_cache_is_made_once_and_anew_when_anything_changes(photo, tmp_path):
     assert not np.array_equal(cached_crops(pictures, SPEC, path), old)
 
 
+def test_crops_that_were_cut_in_another_way_are_cut_anew(photo, tmp_path, monkeypatch):
+    path, pictures = tmp_path / "crops.npy", [Picture(photo)]
+    cached_crops(pictures, CropSpec(16), path)
+    before = path.with_suffix(".json").read_text()
+    monkeypatch.setattr(samples, "CUT", samples.CUT + 1)
+    cached_crops(pictures, CropSpec(16), path)
+    assert path.with_suffix(".json").read_text() != before
+
+
 def test_a_build_that_was_broken_off_is_not_taken_for_the_old_cache(photo, tmp_path, monkeypatch):
     path, other = tmp_path / "x.npy", CropSpec(24, "pad", blank=False, margin=0.0)
     cached_crops([Picture(photo)], SPEC, path)
