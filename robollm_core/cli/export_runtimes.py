@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         sets_of,
         stages_in,
     )
-    from robollm_core.export.verdicts import table, write_report
+    from robollm_core.export.verdicts import refused, table, write_report
     from robollm_core.runtime.artifact import locate
 
     models = args.models if args.models.exists() else locate(str(args.models))
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     print(table(verdicts))
     report = args.report or args.out / "parity.md"
     write_report(verdicts, sets_of(plan), report, args.json or report.with_suffix(".json"))
-    return 0 if all(one.passed for one in verdicts) else 1
+    return 1 if refused(verdicts) else 0
 
 
 def _tell(verdict: "Verdict") -> None:

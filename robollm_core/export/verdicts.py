@@ -39,6 +39,16 @@ def table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join((lines[0], rule, *lines[1:])) + "\n"
 
 
+def refused(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """What was refused for good: not the attempts that more layers in fp32 made good."""
+    good = {_subject(one) for one in verdicts if one.passed and one.islands}
+    return [one for one in verdicts if not (one.passed or (one.islands and _subject(one) in good))]
+
+
+def _subject(one: Verdict) -> tuple[str, str, str]:
+    return one.stage, one.precision, one.runtime
+
+
 def _cells(one: Verdict) -> tuple[str, ...]:
     found = one.outputs.items()
     apart = ", ".join(f"{_short(name)} {figures['max_abs']:.1e}" for name, figures in found)

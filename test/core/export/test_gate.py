@@ -29,7 +29,7 @@ from robollm_core.export.gate import (
 )
 from robollm_core.export.parity import FEW_BITS, detection_difference, paired_detections
 from robollm_core.export.samples import scenes
-from robollm_core.export.verdicts import table, write_report
+from robollm_core.export.verdicts import refused, table, write_report
 from robollm_core.runtime.artifact import Sidecar, share_folder, write_artifact
 from robollm_core.runtime.factory import load_engine
 from robollm_core.runtime.onnx import graph_spec
@@ -295,3 +295,13 @@ def test_the_tiny_recipes_state_their_limits(stage):
     assert set(GATE_KEYS) <= OPERATION
     with pytest.raises(ConfigError, match="gate_int8 must be at least 0"):
         build_recipe(room.RECIPE, {"gate_int8": -0.1})
+
+
+def test_an_attempt_that_was_made_good_is_not_refused_for_good():
+    first = Verdict("defects", "int8", "onnx", islands="usual", reason="auroc drops")
+    second = Verdict("defects", "int8", "onnx", islands="first and last layers")
+    other = Verdict("defects", "int8", "openvino", islands="first and last layers", reason="drops")
+    arithmetic = Verdict("defects", "fp32 as bf16", "openvino", reason="drops")
+    assert refused([first, second]) == []
+    assert refused([first]) == [first]
+    assert refused([first, second, other, arithmetic]) == [other, arithmetic]
