@@ -10,7 +10,6 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from robollm_core.data.armbench_segmentation import (
-    CLASS_NAME,
     SPLITS,
     SUBSETS,
     TOTE_CLASS,
@@ -19,6 +18,7 @@ from robollm_core.data.armbench_segmentation import (
 )
 from robollm_core.data.check_ledger import Ledger
 from robollm_core.data.coco import categories, compress, entries, get
+from robollm_core.data.tote import CLASS_NAME
 from robollm_core.errors import DatasetError
 
 Key = int | str

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from robollm_core.data.armbench_segmentation import ToteImage, Truth, read_coco
+from robollm_core.data.tote import ToteImage, Truth
 from robollm_core.errors import DatasetError, DependencyError
 from robollm_core.manifests import parse_manifest
 from robollm_core.types import Manifest, UInt8Array
@@ -86,6 +86,9 @@ def read_totes(root: Path) -> tuple[RealTote, ...]:
         DatasetError: If the layout is another, or there is no photo.
         ImageError: If a photo cannot be decoded.
     """
+    # here: reading a stream of JSON takes a package that the demo, with its one photo, lacks
+    from robollm_core.data.armbench_segmentation import read_coco
+
     listed = read_coco(root / TOTES / "annotations.json", root / TOTES / "images")
     if not listed:
         raise DatasetError(f"{root / TOTES / 'annotations.json'} lists no image.")

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from robollm_core.data.armbench_segmentation import CLASS_NAME, SUBSETS
+from robollm_core.data.armbench_segmentation import SUBSETS
 from robollm_core.data.rle import encode
 from robollm_core.data.samples import Region
 from robollm_core.data.site_labels import FrameLabels, LabelledInstance
 from robollm_core.data.site_scan import LeftOut
 from robollm_core.data.site_split import SPLITS
 from robollm_core.data.site_views import ViewedPick
+from robollm_core.data.tote import CLASS_NAME
 from robollm_core.errors import DatasetError, ImageError
 from robollm_core.images import decode_image, encode_jpeg
 from robollm_core.types import BoolArray, Manifest, UInt8Array

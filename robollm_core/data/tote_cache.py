@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from robollm_core.data.armbench_segmentation import ToteImage
 from robollm_core.data.arrays import new_array
+from robollm_core.data.tote import ToteImage
 from robollm_core.errors import DatasetError, OutputError
 from robollm_core.geometry import MAX_LABELS, Letterbox
 from robollm_core.images import letterbox

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from robollm_core.data.armbench_segmentation import Truth
 from robollm_core.data.real import RealTote
 from robollm_core.data.rle import whole_rle
+from robollm_core.data.tote import Truth
 from robollm_core.errors import DatasetError
 from robollm_core.evaluation.cell import FrameTruth, TruthInstance
 from robollm_core.evaluation.cell import match as pair_up

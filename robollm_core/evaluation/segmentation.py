@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from robollm_core.data.armbench_segmentation import CLASS_NAME, TOTE_CLASS
+from robollm_core.data.armbench_segmentation import TOTE_CLASS
 from robollm_core.data.rle import whole_rle
+from robollm_core.data.tote import CLASS_NAME
 from robollm_core.errors import ConfigError, DatasetError
 from robollm_core.evaluation.networks import find
 from robollm_core.evaluation.outcome import Exhibit, Outcome, Request

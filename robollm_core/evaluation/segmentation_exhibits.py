@@ -11,8 +11,8 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from robollm_core.config import SegmentationConfig
-from robollm_core.data.armbench_segmentation import CLASS_NAME
 from robollm_core.data.broken import BrokenFiles
+from robollm_core.data.tote import CLASS_NAME
 from robollm_core.errors import DatasetError
 from robollm_core.evaluation.outcome import Exhibit
 from robollm_core.evaluation.precision import Found

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from robollm_core.config import SegmentationConfig
-from robollm_core.data.armbench_segmentation import CLASS_NAME
+from robollm_core.data.tote import CLASS_NAME
 from robollm_core.evaluation import segmentation_protocol as protocol
 from robollm_core.evaluation.figure import Figure
 from robollm_core.evaluation.intervals import proportion

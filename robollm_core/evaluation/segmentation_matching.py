@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 from pycocotools.cocoeval import COCOeval
 
-from robollm_core.data.armbench_segmentation import CLASS_NAME
+from robollm_core.data.tote import CLASS_NAME
 from robollm_core.evaluation.precision import MAX_DETECTIONS, Found, Record, index, record
 from robollm_core.evaluation.segmentation_sets import Listed
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from robollm_core.data.armbench_segmentation import CLASS_NAME, SUBSETS
+from robollm_core.data.armbench_segmentation import SUBSETS
+from robollm_core.data.tote import CLASS_NAME
 from robollm_core.evaluation import segmentation_protocol as protocol
 from robollm_core.evaluation.outcome import Block, Cell, Plot, Series, Table
 from robollm_core.evaluation.precision import IOUS, accumulate, row

@@ -16,17 +16,10 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from robollm_core.data.armbench_segmentation import (
-    CLASS_NAME,
-    SUBSETS,
-    TOTE_CLASS,
-    ToteImage,
-    Truth,
-    iterate_coco,
-    subsets,
-)
+from robollm_core.data.armbench_segmentation import SUBSETS, TOTE_CLASS, iterate_coco, subsets
 from robollm_core.data.broken import BrokenFiles
 from robollm_core.data.coco import categories, entries
+from robollm_core.data.tote import CLASS_NAME, ToteImage, Truth
 from robollm_core.errors import DatasetError
 
 PHOTOS = "photos"

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robollm_core.beit3.encoder import Encoder, normalise
-from robollm_core.data.armbench_segmentation import ToteImage, read_split
+from robollm_core.data.armbench_segmentation import read_split
+from robollm_core.data.tote import ToteImage
 from robollm_core.data.tote_batches import ToteSample, Views, draw_batch, plain_sample
 from robollm_core.data.tote_cache import open_cache
 from robollm_core.errors import ConfigError

@@ -10,7 +10,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from robollm_core.data import tote_batches
-from robollm_core.data.armbench_segmentation import ToteImage, Truth
+from robollm_core.data.tote import ToteImage, Truth
 from robollm_core.data.tote_batches import (
     Views,
     augment,
