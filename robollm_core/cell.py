@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole cell from a configuration; shared by verbs, evaluation and the perception node."""
 
-import os
 from collections.abc import Callable, Mapping
 
 import cv2
@@ -13,6 +12,7 @@ from robollm_core.errors import ConfigError
 from robollm_core.identification.stage import Identifier
 from robollm_core.pipeline import Stages
 from robollm_core.runtime.artifact import load_artifact
+from robollm_core.runtime.engine import thread_count
 from robollm_core.runtime.factory import load_engine
 from robollm_core.segmentation.stage import Segmenter
 from robollm_core.types import Engine
@@ -34,7 +34,7 @@ def build_stages(config: Config, load: Load | None = None) -> Stages:
     """
     _check_bundle(config)
     # OpenCV and the runtime take turns, so both may have all the threads
-    cv2.setNumThreads(config.runtime.threads or len(os.sched_getaffinity(0)))
+    cv2.setNumThreads(thread_count(config.runtime))
     paths = (config.segmentation.artifact, config.identification.artifact, config.defects.artifact)
     # all sidecars are checked before the first network is loaded, which takes longer
     (_, where), (_, who), (_, what) = (load_artifact(path) for path in paths)

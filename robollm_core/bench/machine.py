@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from robollm_core.runtime import processor
+
 MATRIX_FLAGS = (
     "avx2 avx_vnni avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_tile amx_bf16 amx_int8 "
     "amx_fp16 asimd sve bf16 i8mm"
@@ -45,14 +47,13 @@ def facts(threads: int) -> dict[str, Any]:
         "python", "versions" (of each package that is there), "threads", "load"
         (averages over 1, 5 and 15 minutes) and "gpus".
     """
-    cpu = _cpuinfo()
     affinity = sorted(os.sched_getaffinity(0))
-    known = set(cpu.get("flags", cpu.get("Features", [""]))[0].split())
+    known = set(processor.instructions().split())
     return {
-        "cpu": cpu.get("model name", [platform.processor() or platform.machine()])[0],
+        "cpu": processor.model(),
         "cores": os.cpu_count(),
         "affinity": affinity,
-        "mhz": [float(value) for value in cpu.get("cpu MHz", [])],
+        "mhz": [float(value) for value in processor.told().get("cpu MHz", [])],
         "cpufreq": _cpufreq(),
         "flags": [flag for flag in MATRIX_FLAGS if flag in known],
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
@@ -85,19 +86,6 @@ def versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
-
-
-def _cpuinfo() -> dict[str, list[str]]:
-    """Key to its values, one a core."""
-    found: dict[str, list[str]] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, separator, value = line.partition(":")
-            if separator:
-                found.setdefault(key.strip(), []).append(value.strip())
-    except OSError:
-        pass  # not Linux
     return found
 
 

@@ -4,7 +4,6 @@
 
 import json
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from robollm_core.config import Config, flatten
 from robollm_core.errors import DatasetError
 from robollm_core.evaluation.embedding_model import runtime_of
 from robollm_core.evaluation.outcome import Outcome, Request
+from robollm_core.runtime import processor
 from robollm_core.runtime.artifact import load_artifact
 from robollm_core.runtime.factory import resolve, version_of
 
@@ -96,15 +96,7 @@ def _chosen(models: Path, stage: str, networks: Mapping[str, str]) -> str:
 
 def machine() -> str:
     """Processor and core count, one line."""
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass  # not Linux: the platform's name stands
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{processor.model()}, {os.cpu_count()} cores"
 
 
 def made_by(data: Path, split: str) -> Mapping[str, Any]:

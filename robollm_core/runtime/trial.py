@@ -6,11 +6,9 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robollm_core.errors import CacheError, RobollmError, RuntimeUnavailableError
+from robollm_core.runtime import processor
 from robollm_core.runtime.cache import Entry
 from robollm_core.types import Engine, EngineSpec, Tensors, TensorSpec
 
@@ -136,11 +135,9 @@ def machine_facts(threads: int) -> dict[str, str | int]:
     """
     return {
         "trial": FORMAT,
-        "cpu": _of_cpu("model name") or platform.processor() or platform.machine(),
+        "cpu": processor.model(),
         # virtual machines give processors of several generations one name
-        "instructions": hashlib.sha256(
-            (_of_cpu("flags") or _of_cpu("Features")).encode()
-        ).hexdigest()[:16],
+        "instructions": hashlib.sha256(processor.instructions().encode()).hexdigest()[:16],
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads,
     }
@@ -247,13 +244,3 @@ def _read(entry: Entry, loaders: Loaders) -> Choice | None:
         return choice if choice.name in loaders else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _of_cpu(key: str) -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.partition(":")[0].strip() == key:
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return ""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from robollm_core.errors import ArtifactError, RuntimeUnavailableError
-from robollm_core.runtime import trial
+from robollm_core.runtime import processor, trial
 from robollm_core.runtime.cache import Entry
 from robollm_core.types import EngineSpec, TensorSpec
 
@@ -202,9 +202,9 @@ def test_a_cache_that_cannot_be_written_means_a_trial_a_start_and_is_said(tmp_pa
 def test_facts_name_the_machine(monkeypatch):
     facts = trial.machine_facts(2)
     assert facts["threads"] == 2 and facts["cores"] >= 1 and facts["cpu"]
-    monkeypatch.setattr(trial, "_of_cpu", lambda key: {"flags": "fpu amx_bf16"}.get(key, "x"))
+    monkeypatch.setattr(processor, "told", lambda: {"flags": ["fpu amx_bf16"]})
     with_amx = trial.machine_facts(2)
-    monkeypatch.setattr(trial, "_of_cpu", lambda key: {"flags": "fpu"}.get(key, "x"))
+    monkeypatch.setattr(processor, "told", lambda: {"flags": ["fpu"]})
     assert trial.machine_facts(2) != with_amx
 
 
