@@ -40,7 +40,7 @@ def perceive(frame: Frame, manifest: Manifest | None, stages: Stages) -> Percept
         ValueError: If a stage answers for more or fewer instances than it was given.
     """
     # here, so that the nouns and this function can be had without OpenCV
-    from robollm_core.runtime.furniture import FrameCrops
+    from robollm_core.crops import FrameCrops
 
     start = time.perf_counter()
     instances = stages.segmentation.segment(frame)

@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from robollm_core.bench.cases import Case, Cell, Watched, set_rows
 from robollm_core.bench.timing import Plan, orders
+from robollm_core.crops import FrameCrops
 from robollm_core.errors import RobollmError
 from robollm_core.geometry import Letterbox
 from robollm_core.images import decode_image, encode_jpeg, from_ros_image, letterbox
 from robollm_core.pipeline import perceive
-from robollm_core.runtime.furniture import FrameCrops
 from robollm_core.types import Frame, ItemReport, PerceptionResult
 
 ENGINES = ("segment", "identify", "inspect")

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from robollm_core.config import DefectsConfig
+from robollm_core.crops import FrameCrops
 from robollm_core.errors import ArtifactError
 from robollm_core.runtime.artifact import Sidecar
-from robollm_core.runtime.furniture import FrameCrops, check_stage, crop_spec, labels, run_batches
+from robollm_core.runtime.furniture import check_stage, crop_spec, labels, run_batches
 from robollm_core.types import (
     DEFECT_LABELS,
     Crops,

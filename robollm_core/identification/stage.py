@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from robollm_core.config import IdentificationConfig
+from robollm_core.crops import FrameCrops
 from robollm_core.errors import ArtifactError
 from robollm_core.identification.gallery import Gallery, item_scores
 from robollm_core.images import GREY
 from robollm_core.runtime.artifact import Sidecar
 from robollm_core.runtime.furniture import (
     RELEASED,
-    FrameCrops,
     check_stage,
     crop_spec,
     has_output,

@@ -94,6 +94,7 @@ def test_the_basement_is_quick_and_brings_no_runtime(module: str) -> None:
         "geometry",
         "images",
         "overlay",
+        "crops",
         "manifests",
         "runtime.engine",
         "runtime.artifact",

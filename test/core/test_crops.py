@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from robollm_core import crops as module
+from robollm_core.crops import FrameCrops, cut_out, for_each
 from robollm_core.images import CropSpec, crop
-from robollm_core.runtime import furniture
-from robollm_core.runtime.furniture import FrameCrops, cut_out, for_each
 from robollm_core.types import Frame, Instance
 
 SPEC = CropSpec(8, margin=0.1)
@@ -50,8 +50,8 @@ def test_every_instance_is_cut_in_order(threads, count):
 def test_networks_that_see_alike_share_the_crops(monkeypatch):
     crops = FrameCrops(*scene(3))
     calls = []
-    cut = furniture.cut_out
-    monkeypatch.setattr(furniture, "cut_out", lambda *a: calls.append(a[2]) or cut(*a))
+    cut = module.cut_out
+    monkeypatch.setattr(module, "cut_out", lambda *a: calls.append(a[2]) or cut(*a))
     first = crops.cut(SPEC)
     assert crops.cut(CropSpec(8, margin=0.1)) is first
     other = CropSpec(8, margin=0.2)
