@@ -34,7 +34,7 @@ def load_mujoco() -> ModuleType:
     # one worker process a core is faster than many threads a worker, and as exact
     os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
-        return importlib.import_module("mujoco")
+        mujoco = importlib.import_module("mujoco")
     except ModuleNotFoundError as error:
         raise DependencyError(
             f"The simulator needs {error.name}: run `pip install mujoco`."
@@ -44,3 +44,12 @@ def load_mujoco() -> ModuleType:
             f"MuJoCo cannot draw with MUJOCO_GL={backend} ({error}). Run `apt-get install "
             f"{debian_package(backend)}`; on a machine without a GPU leave MUJOCO_GL unset."
         ) from error
+    # MuJoCo chooses once, at its first import; with another choice than ours it would not raise
+    # but end the process at the first picture
+    drawn_by = mujoco.GLContext.__module__.rpartition(".")[2]
+    if drawn_by != backend:
+        raise DependencyError(
+            f"MuJoCo was imported before the simulator and draws with {drawn_by}, not with "
+            f"{backend}: set MUJOCO_GL={backend} before the first `import mujoco`."
+        )
+    return mujoco

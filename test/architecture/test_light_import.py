@@ -3,6 +3,7 @@
 """What runs on the robot starts quickly and without the workshop's packages."""
 
 import importlib.metadata
+import importlib.util
 import json
 import subprocess
 import sys
@@ -128,7 +129,9 @@ def test_the_robot_cell_needs_neither_workshop_nor_ros(module: str) -> None:
 
 @pytest.mark.parametrize("name", ["torch", "ijson", "mmdet", "onnx", "scipy", "psutil", "mujoco"])
 def test_the_workshops_packages_are_kept_from_it(name: str) -> None:
-    pytest.importorskip(name)
+    # looked for, not imported: the first import of MuJoCo decides what it draws with
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
     assert name in WORKSHOP
 
 

@@ -1,9 +1,18 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from robollm_core.errors import DependencyError
 from robollm_core.synthetic import backend
+
+
+def drawing_with(name):
+    """A module like MuJoCo, imported with this way of drawing."""
+    return SimpleNamespace(GLContext=type("GLContext", (), {"__module__": f"mujoco.{name}"}))
 
 
 def test_a_missing_graphics_library_names_the_package(monkeypatch):
@@ -35,7 +44,24 @@ def test_a_missing_mujoco_names_the_install(monkeypatch):
 
 
 def test_the_chosen_backend_is_left_alone(monkeypatch):
+    mujoco = drawing_with("glfw")
     monkeypatch.setenv("MUJOCO_GL", "glfw")
-    monkeypatch.setattr(backend.importlib, "import_module", lambda name: backend)
-    assert backend.load_mujoco.__wrapped__() is backend
+    monkeypatch.setattr(backend.importlib, "import_module", lambda name: mujoco)
+    assert backend.load_mujoco.__wrapped__() is mujoco
     assert backend.os.environ["MUJOCO_GL"] == "glfw"
+
+
+def test_a_mujoco_imported_before_is_refused_and_not_crashed_into():
+    code = (
+        "import os; os.environ.pop('MUJOCO_GL', None); import mujoco\n"
+        "from robollm_core.errors import DependencyError\n"
+        "from robollm_core.synthetic.backend import load_mujoco\n"
+        "os.environ['MUJOCO_GL'] = 'osmesa'\n"
+        "try: load_mujoco()\n"
+        "except DependencyError as error: print(error)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert "draws with glfw, not with osmesa" in told
+    assert "MUJOCO_GL=osmesa" in told
