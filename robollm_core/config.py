@@ -16,130 +16,39 @@ from typing import Any
 import yaml
 
 from robollm_core.errors import ConfigError
+from robollm_core.settings import (
+    DefectsConfig,
+    HealthConfig,
+    IdentificationConfig,
+    InputConfig,
+    OutputConfig,
+    PicksConfig,
+    RuntimeConfig,
+    Scalar,
+    SegmentationConfig,
+)
 
-Scalar = bool | int | float | str
-
-
-def _leaf(
-    default: Scalar,
-    doc: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    live: bool = False,
-) -> Any:  # the dataclass field descriptor; typed by its annotation
-    meta = {"doc": doc, "low": low, "high": high, "choices": choices, "live": live}
-    return field(default=default, metadata=meta)
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeConfig:
-    """Which runtime runs the networks, and on what."""
-
-    name: str = _leaf(
-        "auto",
-        "Runtime of all three stages; auto takes for each the fastest installed one for a CPU, by "
-        "a short measurement.",
-        choices=("auto", "onnx", "openvino", "tensorrt", "tensorrt_rtx", "torch"),
-    )
-    device: str = _leaf(
-        "cpu", "Device; asking for one that is absent is an error.", choices=("cpu", "cuda")
-    )
-    provider: str = _leaf(
-        "cuda",
-        "Execution provider of ONNX Runtime on the device cuda.",
-        choices=("cuda", "tensorrt", "tensorrt_rtx"),
-    )
-    precision: str = _leaf(
-        "auto",
-        "Arithmetic of an fp32 artifact on OpenVINO; auto is bf16 where the CPU has instructions "
-        "for it. Every other runtime computes as the artifact says.",
-        choices=("auto", "fp32", "bf16", "fp16"),
-    )
-    threads: int = _leaf(0, "CPU threads a stage may use; 0 means all cores.", low=0, high=256)
-    bundle: str = _leaf(
-        "",
-        "Model bundle (a folder or a tar) that brings networks and thresholds; a relative path "
-        "starts from the working folder. What else is set wins over it. Empty means none.",
-    )
-    cache: str = _leaf(
-        "",
-        "Folder for built engines and measurements; empty means $ROBOLLM_CACHE, else "
-        "$XDG_CACHE_HOME/robollm, else ~/.cache/robollm.",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentationConfig:
-    """Where things are."""
-
-    artifact: str = _leaf("models/tiny/segmentation.onnx", "Exported segmentation network.")
-    score_threshold: float = _leaf(
-        0.35, "Instances below this score are dropped.", low=0.0, high=1.0, live=True
-    )
-    mask_threshold: float = _leaf(
-        0.5, "A pixel belongs to the mask from this probability.", low=0.05, high=0.95, live=True
-    )
-    max_instances: int = _leaf(
-        60, "At most this many instances a frame, best first.", low=1, high=254, live=True
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class IdentificationConfig:
-    """Which item of the manifest a thing is."""
-
-    artifact: str = _leaf("models/tiny/identification.onnx", "Exported encoder.")
-    reference_root: str = _leaf(
-        ".", "Folder that relative reference image paths of a manifest start from."
-    )
-    min_similarity: float = _leaf(
-        0.0, "Below this cosine the answer is none of these.", low=-1.0, high=1.0, live=True
-    )
-    min_margin: float = _leaf(
-        0.0, "Below this lead over the runner-up the answer is none.", low=0.0, high=2.0, live=True
-    )
-    top_k: int = _leaf(5, "Candidates reported an instance.", low=1, high=50, live=True)
-
-
-@dataclass(frozen=True, slots=True)
-class DefectsConfig:
-    """Whether something is wrong."""
-
-    artifact: str = _leaf("models/tiny/defects.onnx", "Exported defect classifier.")
-    threshold: float = _leaf(
-        0.8, "From this defect probability an instance is flagged.", low=0.0, high=1.0, live=True
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class InputConfig:
-    """What the node listens to."""
-
-    transport: str = _leaf("raw", "Message type of the image topic.", choices=("raw", "compressed"))
-    stale_after_s: float = _leaf(
-        2.0, "Without a frame for this long the input is reported stale.", low=0.1, high=3600.0
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class OutputConfig:
-    """What the node publishes."""
-
-    masks: bool = _leaf(True, "Publish the label image when somebody subscribes.")
-    overlay: bool = _leaf(True, "Publish the drawn overlay when somebody subscribes.")
-
-
-@dataclass(frozen=True, slots=True)
-class HealthConfig:
-    """When the node calls itself well."""
-
-    warmup_iterations: int = _leaf(2, "Frames run before the node is ready.", low=0, high=100)
-    budget_ms: float = _leaf(
-        2000.0, "A frame that takes longer is over budget.", low=1.0, high=60000.0, live=True
-    )
-    period_s: float = _leaf(1.0, "Seconds between two diagnostics.", low=0.1, high=60.0)
+__all__ = [
+    "Config",
+    "DefectsConfig",
+    "HealthConfig",
+    "IdentificationConfig",
+    "InputConfig",
+    "Leaf",
+    "OutputConfig",
+    "PicksConfig",
+    "RuntimeConfig",
+    "Scalar",
+    "SegmentationConfig",
+    "check_leaf",
+    "flatten",
+    "given",
+    "leaves",
+    "load",
+    "to_yaml",
+    "update",
+    "with_references",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +61,7 @@ class Config:
     defects: DefectsConfig = field(default_factory=DefectsConfig)
     input: InputConfig = field(default_factory=InputConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    picks: PicksConfig = field(default_factory=PicksConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
 
 

@@ -74,3 +74,11 @@ class TrainingError(RobollmError):
 
 class OutputError(RobollmError):
     """A result could not be written whole; nothing half-written is left."""
+
+
+class PickError(RobollmError, ValueError):
+    """A pick event is no JSON, does not follow its schema or contradicts one before it."""
+
+
+class GalleryError(RobollmError):
+    """A gallery file is missing, damaged, of another network or cannot be written."""
