@@ -100,7 +100,7 @@ $(STAMPS)/venv$(if $(ROS),-sourced):
 # editable, so that the command and the nodes run from this checkout
 $(DEPLOY): $(STAMPS)/venv$(if $(ROS),-sourced) setup.py constraints.txt $(if $(ROS),,$(INTERFACES))
 	@echo "make: installing what the robot cell needs$(if $(ROS),, and ROS 2) (1 to 2 minutes)"
-	@$(PIP) --no-build-isolation --editable '.[demo,openvino$(if $(ROS),,$(comma)ros)]'
+	@$(PIP) --no-build-isolation --editable '.[demo,openvino,view$(if $(ROS),,$(comma)ros)]'
 	@$(if $(ROS),true,$(MAKE) --no-print-directory $(STAMPS)/vision_msgs)
 	@touch $@
 
@@ -114,7 +114,7 @@ $(WORKSHOP): $(DEPLOY) setup.py constraints.txt Makefile
 	@echo "make: installing the workshop: torch, MuJoCo, test tools (a few minutes)"
 	@$(PIP) '$(TORCH)' $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	@$(PIP) --no-build-isolation --editable \
-		'.[demo,openvino,rtx$(if $(ROS),,$(comma)ros),scale,sim,train,test]'
+		'.[demo,openvino,rtx$(if $(ROS),,$(comma)ros),scale,sim,train,test,view]'
 	@# --no-deps: of these the metadata ask for opencv-python, which needs a desktop's libraries and
 	@# overwrites opencv-python-headless; what they import is in the extra [train]
 	@$(PIP) --no-deps '$(MMDET)' '$(IMAUG)' '$(MODELOPT)'

@@ -34,6 +34,7 @@ EXTRAS = {
         "ros-jazzy-lifecycle-msgs",
         "ros-jazzy-sensor-msgs",
         "ros-jazzy-std-msgs",
+        "ros-jazzy-std-srvs",
     ],
     # builds engines ahead of time on a machine without a GPU, and runs them on RTX cards
     "rtx": [
@@ -43,6 +44,7 @@ EXTRAS = {
     ],
     "scale": ["ray[data]>=2.60"],  # `robollm evaluate identification --workers N`
     "sim": ["mujoco>=3.3", "pillow>=10.0"],
+    "view": ["aiohttp>=3.10"],  # the local web page of a running cell
     # torch, and what mmengine, mmcv, mmdetection and imaug import; those themselves are installed
     # by the Makefile, because their metadata ask for opencv-python
     "train": [

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-CELL = ("demo", "openvino", "ros")
+CELL = ("demo", "openvino", "ros", "view")
 """The extras that `make setup` installs."""
 
 
