@@ -15,6 +15,7 @@ DEPLOY = [
     "filelock>=3.12",  # two processes never build one engine at once
     "jinja2>=3.1",
     "jsonschema>=4.10",
+    "numba>=0.61",  # loops over pixels: masks pasted, crops shrunk
     "numpy>=1.26",
     "onnxruntime>=1.20",
     "opencv-python-headless>=4.8",
@@ -152,7 +153,8 @@ setup(
         "robollm_core": [
             "py.typed",
             *(f"**/*.{end}" for end in ("json", "j2", "html", "js", "css")),
-        ]
+        ],
+        "robollm_ros": ["view_page/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -168,9 +170,11 @@ setup(
         "console_scripts": [
             "robollm = robollm_core.cli.main:main",
             "bag_player = robollm_ros.bag_player:main",
+            "graph_doctor = robollm_ros.graph_doctor:main",
             "perception_node = robollm_ros.perception_node:main",
             "recorder = robollm_ros.recorder:main",
             "sim_cell_node = robollm_ros.sim_cell_node:main",
+            "view_node = robollm_ros.view_node:main",
         ]
     },
 )

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole cell from a configuration; shared by verbs, evaluation and the perception node."""
 
+import importlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 
@@ -38,7 +40,11 @@ def build_stages(config: Config, load: Load | None = None) -> Stages:
     paths = (config.segmentation.artifact, config.identification.artifact, config.defects.artifact)
     # all sidecars are checked before the first network is loaded, which takes longer
     (_, where), (_, who), (_, what) = (load_artifact(path) for path in paths)
-    engines = [(load or load_engine)(path, config.runtime) for path in paths]
+    with ThreadPoolExecutor(1) as beside:
+        # half a second, or seconds the first time on a machine, while the networks load
+        kernels = beside.submit(importlib.import_module, "robollm_core.kernels")
+        engines = [(load or load_engine)(path, config.runtime) for path in paths]
+        kernels.result()
     return Stages(
         Segmenter(engines[0], where, config.segmentation),
         Identifier(engines[1], who, config.identification),

@@ -6,8 +6,7 @@ Boxes are half-open pixel edges (x0, y0, x1, y1); the centre of the pixel in
 column x and row y lies at (x + 0.5, y + 0.5).
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,13 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from robollm_core.errors import ShapeError
+from robollm_core.threads import for_each
 from robollm_core.types import BoolArray, Float32Array, Instance, UInt8Array
 
 MAX_LABELS = 254
 """Instances a label image can hold; 0 is the background, 255 stays free for void."""
-
-_STRIPS = 6
-"""Parts in which an axis of a mask is resampled."""
 
 Box = tuple[int, int, int, int]
 FloatArray = npt.NDArray[np.floating]
@@ -152,10 +149,9 @@ def paste_masks(
     boxes[~sound] = (-2.0, -2.0, -1.0, -1.0)
     columns = _sampling(boxes[:, 0], boxes[:, 2], image_hw[1], probs.shape[2])
     rows = _sampling(boxes[:, 1], boxes[:, 3], image_hw[0], probs.shape[1])
-    return [
-        _paste(prob, down, across, threshold)
-        for prob, down, across in zip(probs, rows, columns, strict=True)
-    ]
+    cells: Float32Array = np.ascontiguousarray(probs, np.float32)
+    level = np.float32(threshold)
+    return for_each(lambda i: _paste(cells[i], rows[i], columns[i], level), len(boxes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +160,13 @@ class _Sampling:
 
     Attributes:
         first: the first such pixel.
-        below: (pixels,) int, the cell whose centre is the last before the pixel's; -1
+        before: (pixels,) int64, the cell whose centre is the last before the pixel's; -1
             for none.
-        weights: (pixels, cells) float32, of the cells; two of a row are not 0.
+        weights: (2, pixels) float32, of that cell and the next.
     """
 
     first: int
-    below: npt.NDArray[np.intp]
+    before: npt.NDArray[np.int64]
     weights: Float32Array
 
 
@@ -187,48 +183,28 @@ def _sampling(low: FloatArray, high: FloatArray, size: int, cells: int) -> list[
     pixel = np.arange(total) + np.repeat(first - (ends - counts), counts)
     position = (pixel + 0.5 - np.repeat(low, counts)) / np.repeat(high - low, counts) * cells - 0.5
     floor = np.floor(position)
-    below = floor.astype(np.intp)
-    # a cell more at either end: outside the grid the mask is 0
-    weights = np.zeros((total, cells + 2), np.float32)
-    flat, at = weights.reshape(-1), np.arange(total) * (cells + 2) + 1 + below
-    flat[at] = 1.0 - (position - floor)
-    flat[at + 1] = 1.0 - (floor + 1.0 - position)
+    before = np.clip(floor, -1, cells - 1).astype(np.int64)
+    weights = np.stack([1.0 - (position - floor), 1.0 - (floor + 1.0 - position)])
+    single = weights.astype(np.float32)
     spans = [slice(end - count, end) for end, count in zip(ends.tolist(), counts, strict=True)]
     return [
-        _Sampling(int(start), below[span], weights[span, 1:-1])
+        _Sampling(int(start), before[span], np.ascontiguousarray(single[:, span]))
         for start, span in zip(first.tolist(), spans, strict=True)
     ]
 
 
 def _paste(
-    prob: Float32Array, rows: _Sampling, columns: _Sampling, threshold: float
+    cells: Float32Array, rows: _Sampling, columns: _Sampling, level: np.float32
 ) -> Pasted | None:
-    wide = np.empty((len(columns.below), len(prob)), np.float32)
-    for strip, near in _strips(columns):
-        np.matmul(columns.weights[strip, near], prob.T[near], out=wide[strip])
-    mask: BoolArray = np.empty((len(rows.below), len(wide)), np.bool_)
-    for strip, near in _strips(rows):
-        values = rows.weights[strip, near] @ wide.T[near]
-        np.greater_equal(values, threshold, out=mask[strip])
-    extent = mask_extent(mask)
-    if extent is None:
+    # here, so that what needs no masks starts without Numba
+    from robollm_core.kernels import paste
+
+    x, y, mask = paste(cells, columns.before, columns.weights, rows.before, rows.weights, level)
+    high, wide = mask.shape
+    if not high:
         return None
-    a, b, c, d = extent
-    left, top = columns.first, rows.first
-    return (a + left, b + top, c + left, d + top), mask[b:d, a:c]
-
-
-def _strips(axis: _Sampling) -> Iterator[tuple[slice, slice]]:
-    """Slices of pixels, and of the cells near them: all other weights are 0.
-
-    Such a product is also small enough for BLAS to stay on this thread; its threads
-    would wait for each other, and then take the cores from the next engine.
-    """
-    edges = [len(axis.below) * i // _STRIPS for i in range(_STRIPS + 1)]
-    for start, stop in itertools.pairwise(edges):
-        if stop > start:
-            low, high = int(axis.below[start]), int(axis.below[stop - 1]) + 2
-            yield slice(start, stop), slice(max(low, 0), high)
+    left, top = columns.first + x, rows.first + y
+    return (left, top, left + wide, top + high), mask.view(np.bool_)
 
 
 def halvings(from_hw: tuple[int, int], to_hw: tuple[int, int]) -> int:

@@ -9,15 +9,17 @@ crop it was not trained on.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from robollm_core.errors import ConfigError, ImageError, ShapeError
 from robollm_core.geometry import Box, Letterbox, halved, halvings
-from robollm_core.types import BoolArray, UInt8Array
+from robollm_core.types import BoolArray, Float32Array, UInt8Array
 
 GREY = 128
 """What a network sees where there is nothing to see; 0 after normalisation."""
@@ -197,8 +199,56 @@ def _resize(image: UInt8Array, size_hw: tuple[int, int], *, enlarge: int) -> UIn
         return image
     # area averaging is the only filter of OpenCV that does not alias when shrinking
     shrinks = size_hw[0] * size_hw[1] <= height * width
+    if shrinks and all(b <= a < 2 * b for a, b in zip((height, width), size_hw, strict=True)):
+        return _averaged(image, size_hw)
     how = cv2.INTER_AREA if shrinks else enlarge
     return cv2.resize(image, size_hw[::-1], interpolation=how)  # type: ignore[return-value]
+
+
+def _averaged(image: UInt8Array, size_hw: tuple[int, int]) -> UInt8Array:
+    """What INTER_AREA gives, to the bit, in less than half of its time."""
+    # here, so that what cuts nothing starts without Numba
+    from robollm_core.kernels import shrink
+
+    out: UInt8Array = np.empty((*size_hw, 3), np.uint8)
+    rows, columns = (_shares(a, b) for a, b in zip(image.shape, size_hw, strict=False))
+    shrink(np.ascontiguousarray(image), *columns, *rows, out)
+    return out
+
+
+@lru_cache(maxsize=4096)
+def _shares(source: int, target: int) -> tuple[npt.NDArray[np.uint32], Float32Array]:
+    """Which pixels each pixel of a shorter axis is made of, and how much of each.
+
+    Args:
+        source: pixels before, at least `target` and less than twice as many.
+        target: pixels after.
+
+    Returns:
+        (3, target) uint32 and (3, target) float32; what a pixel does not need has share 0.
+
+    Source:
+        OpenCV, the table of INTER_AREA (modules/imgproc/src/resize.cpp): parts of a pixel
+        below a thousandth are left out.
+    """
+    scale = source / target
+    low = np.arange(target) * scale
+    high = low + scale
+    cell = np.minimum(scale, source - low)
+    stop = np.minimum(np.floor(high), source - 1)
+    start = np.minimum(np.ceil(low), stop)
+    parts = [  # pixel, share: the piece before, the whole one, the piece behind
+        (start - 1, np.where(start - low > 1e-3, (start - low) / cell, 0.0)),
+        (start, np.where(stop > start, 1.0 / cell, 0.0)),
+        (
+            stop,
+            np.where(
+                high - stop > 1e-3, np.minimum(np.minimum(high - stop, 1.0), cell) / cell, 0.0
+            ),
+        ),
+    ]
+    pixels = np.stack([np.maximum(pixel, 0) for pixel, _ in parts]).astype(np.uint32)
+    return pixels, np.stack([share for _, share in parts]).astype(np.float32)
 
 
 def read_image(path: Path | str) -> UInt8Array:

@@ -1,16 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Crops are cut once a frame, in order, on all threads; a fault of one is not lost."""
-
-import multiprocessing
-import threading
+"""Crops are cut once a frame, in order, on all threads."""
 
 import cv2
 import numpy as np
 import pytest
 
 from robollm_core import crops as module
-from robollm_core.crops import FrameCrops, cut_out, for_each
+from robollm_core.crops import FrameCrops, cut_out
 from robollm_core.images import CropSpec, crop
 from robollm_core.types import Frame, Instance
 
@@ -57,45 +54,3 @@ def test_networks_that_see_alike_share_the_crops(monkeypatch):
     other = CropSpec(8, margin=0.2)
     assert crops.cut(other) is not first
     assert calls == [SPEC, other]
-
-
-def test_answers_come_in_order_and_from_all_threads(threads):
-    meet = threading.Barrier(threads, timeout=10)
-    names = set()
-
-    def task(number):
-        if number < threads:
-            meet.wait()  # only passes when so many threads work at once
-        names.add(threading.get_ident())
-        return number * number
-
-    assert for_each(task, 40) == [n * n for n in range(40)]
-    assert len(names) == threads
-
-
-def test_a_fault_in_any_thread_is_raised(threads):
-    def task(number):
-        if number == 7:
-            raise ValueError("the seventh")
-        return number
-
-    with pytest.raises(ValueError, match="the seventh"):
-        for_each(task, 12)
-    assert for_each(abs, 3) == [0, 1, 2]  # the next frame is answered
-
-
-def _in_a_fork(queue):
-    queue.put(for_each(lambda n: n + 1, 5))
-
-
-def test_a_forked_child_has_threads_of_its_own(threads):
-    for_each(lambda n: n, 4)  # the parent has its threads already
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    child = context.Process(target=_in_a_fork, args=(queue,))
-    child.start()
-    try:
-        assert queue.get(timeout=20) == [1, 2, 3, 4, 5]
-    finally:
-        child.join(20)
-        child.kill()
