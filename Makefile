@@ -7,6 +7,7 @@
 # TORCH_INDEX=URL            extra package index for it, such as PyTorch's CPU index: smaller wheels
 # JOBS=2                     compilers at a time
 # PYTEST_ARGS="-k manifest"  passed on to pytest
+# HOURS=1                    how long `make soak` lasts; ten minutes without it
 
 SHELL := /bin/sh
 VENV ?= .venv
@@ -14,6 +15,8 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
+HOURS ?=
+SOAK_ARGS ?=
 # compiled mmcv wheels outlive the environment and the checkout: the build takes ten minutes
 WHEELS ?= $(HOME)/.cache/robollm/wheels
 
@@ -43,7 +46,7 @@ INTERFACES := $(shell find robollm_ros/interfaces/vision_msgs \( -name '*.msg' -
 	-o -name package.xml \) -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types docs clean prerequisites-demo prerequisites-test
+.PHONY: help setup demo soak test check lint format types docs clean sim prerequisites-demo prerequisites-sim prerequisites-test
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -52,6 +55,12 @@ setup: prerequisites-demo $(DEPLOY) ## install what the robot cell needs, nothin
 
 demo: setup ## run the cell on the sample bag over ROS 2; results in out/demo/
 	$(BIN)/robollm demo
+
+sim: prerequisites-sim $(STAMPS)/sim ## a simulated cell that runs until Ctrl-C; SIM_ARGS="--faults random"
+	$(BIN)/robollm sim $(SIM_ARGS)
+
+soak: prerequisites-test $(WORKSHOP) ## a simulated cell with faults: frames, picks, memory in out/soak/
+	$(BIN)/robollm soak $(if $(HOURS),--hours $(HOURS)) $(SOAK_ARGS)
 
 test: prerequisites-test $(WORKSHOP) ## install the workshop; style, types and all tests
 	$(MAKE) --no-print-directory lint types
@@ -72,19 +81,19 @@ format: $(WORKSHOP) ## lay the code out
 types: $(WORKSHOP) ## mypy, strict
 	$(BIN)/python -m mypy
 
-docs: $(WORKSHOP) ## write docs/parameters.md and docs/topics.md from the code
+docs: $(WORKSHOP) ## write the tables of docs/ that come from the code
 	$(BIN)/python docs/generate.py
 
 clean: ## remove the environment and what commands wrote, not the compiled wheels
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 		robollm_ros/interfaces/vision_msgs/build robollm_ros/interfaces/vision_msgs/*.egg-info
 
-prerequisites-demo prerequisites-test: prerequisites-%:
+prerequisites-demo prerequisites-sim prerequisites-test: prerequisites-%:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.10, 3.11 or 3.12 on PATH." \
 		"Install one (sudo apt install python3 python3-venv) or name it: make PYTHON=..."; exit 1; } >&2
 	@$(PYTHON) -c '$(SUITABLE)' || { echo "make: $(PYTHON) is not Python 3.10, 3.11 or 3.12." \
 		"Name another: make PYTHON=/path/to/python3.12"; exit 1; } >&2
-	@test -e $(STAMPS)/$(if $(filter test,$*),workshop,deploy$(if $(ROS),-sourced)) || \
+	@test -e $(STAMPS)/$(or $(filter sim,$*),$(if $(filter test,$*),workshop,deploy)$(if $(ROS),$(if $(filter test,$*),,-sourced))) || \
 		PYTHONPATH=.:$$PYTHONPATH $(PYTHON) -m robollm_core.cli.prerequisites $*
 
 $(STAMPS)/venv$(if $(ROS),-sourced):
@@ -108,6 +117,11 @@ $(STAMPS)/vision_msgs: $(INTERFACES)
 	@echo "make: building vision_msgs (15 seconds)"
 	@JOBS=$(JOBS) $(PIP) --no-build-isolation --no-deps --force-reinstall \
 		./robollm_ros/interfaces/vision_msgs
+	@touch $@
+
+$(STAMPS)/sim: $(DEPLOY)
+	@echo "make: installing the simulator (half a minute)"
+	@$(PIP) --no-build-isolation --editable '.[demo,openvino,view$(if $(ROS),,$(comma)ros),sim]'
 	@touch $@
 
 $(WORKSHOP): $(DEPLOY) setup.py constraints.txt Makefile

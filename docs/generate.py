@@ -22,21 +22,35 @@ NOTE = "<!-- Written by `make docs` from the code; do not edit. -->"
 
 # what no type and no name can say; a topic without a sentence here is an error
 SENTENCES = {
-    "image": "Camera images; with `input.transport: compressed` it is `image/compressed` instead.",
+    "image": "Camera images; compressed ones come on `image/compressed`. With `camera_names` each "
+    "camera has a topic of its own, `<name>/image` by default.",
     "container/manifest": "What the container holds, as JSON: "
     "[schema](../config/schema/container_manifest.schema.json).",
+    "pick/event": "What the robot is about to pick, or holds, as JSON: "
+    "[schema](../config/schema/pick_event.schema.json).",
+    "pick/identity": "Which item was picked, one answer an event: `[0]` fused over the views (`id` "
+    "is the pick), then one a view. `header.frame_id` is the event's id.",
+    "pick/defects": "The same with the verdict of the defect stage.",
+    "pick/status": "A receipt of each event and how it ended, as JSON: done, timeout, cancelled, "
+    "rejected or error, missing views, milliseconds.",
     "~/detections": "Where each instance is and which item it is; "
     "sent for every answered frame, also when empty.",
     "~/defects": "The same boxes and ids, with the verdict of the defect stage.",
+    "~/label_info": "Classes of the segmentation and its threshold.",
+    "~/vision_info": "Which networks answer; `database_version` grows when item ids change.",
     "~/timing": "One line of JSON an answered frame: milliseconds by stage, "
-    "counts of received, processed and dropped frames.",
+    "counts of received, processed and dropped frames of its camera.",
     "~/masks": "Label image of the camera's size: 0 is background, i+1 the i-th detection. "
     "Computed only while somebody listens.",
-    "~/overlay": "The camera image with everything drawn in. Computed only while somebody listens.",
-    "/diagnostics": "Lifecycle, models, input, latency, output, errors and manifest, each with a "
-    "level and the full name of the node: `/cell/perception: input`.",
+    "~/overlay": "The camera image with everything drawn in, at most `output.overlay_hz` a second. "
+    "Computed only while somebody listens.",
+    "/diagnostics": "How the node is doing, every `health.period_s`: "
+    "[diagnostics.md](diagnostics.md).",
+    "/clock": "Simulated time, with `use_sim_time`.",
 }
 _OF_ROS = {"/rosout", "/parameter_events", "~/transition_event"}
+_PARAMETERS_OF_ROS = {"use_sim_time", "start_type_description_service"}
+_SERVICES_OF_ROS = ("lifecycle_msgs/", "rcl_interfaces/", "type_description_interfaces/")
 
 
 def parameters() -> str:
@@ -47,7 +61,19 @@ def parameters() -> str:
         lines += ["|---|---|---|---|---|"]
         lines += [_row(leaf) for leaf in leaves() if leaf.name.startswith(f"{branch}.")]
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_cameras()])
+
+
+def _cameras() -> list[str]:
+    from robollm_ros.cameras import CAMERA_NAMES, CAMERA_NAMES_DOC, camera_leaves
+
+    rows = [_row(leaf) for leaf in camera_leaves(("<name>",))]
+    names = f"| `{CAMERA_NAMES}` | `[camera]` | list of names |  | {_cell(CAMERA_NAMES_DOC)} |"
+    head = ["| name | default | allowed | live | what it does |", "|---|---|---|---|---|"]
+    return ["## cameras", "", _CAMERAS_INTRODUCTION, "", *head, names, *rows, ""]
+
+
+_CAMERAS_INTRODUCTION = "Parameters of the ROS node alone; `<name>` is one of `camera_names`."
 
 
 _PARAMETERS_INTRODUCTION = (
@@ -61,7 +87,12 @@ _PARAMETERS_INTRODUCTION = (
 def _row(leaf: Leaf) -> str:
     default = f"`{str(leaf.default).lower() if isinstance(leaf.default, bool) else leaf.default}`"
     live = "yes" if leaf.live else ""
-    return f"| `{leaf.name}` | {default} | {_allowed(leaf)} | {live} | {leaf.doc} |"
+    return f"| `{leaf.name}` | {default} | {_allowed(leaf)} | {live} | {_cell(leaf.doc)} |"
+
+
+def _cell(text: str) -> str:
+    """A sentence as a cell of a table; what stands in angle brackets would vanish."""
+    return text.replace("<", "&lt;").replace("|", "\\|")
 
 
 def _allowed(leaf: Leaf) -> str:
@@ -75,54 +106,96 @@ def _allowed(leaf: Leaf) -> str:
 
 
 def topics() -> str:
-    """The topics of the perception node, asked of a running one."""
-    lines = ["# Topics of perception_node", "", NOTE, "", _TOPICS_INTRODUCTION, ""]
-    for title, rows in zip(("Listens to", "Publishes"), _endpoints(), strict=True):
+    """Topics, services and further parameters of the perception node, asked of a running one."""
+    seen = _ask_node()
+    lines = ["# Topics and services of perception_node", "", NOTE, "", _TOPICS_INTRODUCTION, ""]
+    for title in ("Listens to", "Publishes"):
         lines += [f"## {title}", "", "| topic | type | QoS | what it is |", "|---|---|---|---|"]
         lines += [
-            f"| `{name}` | `{kind}` | {qos} | {SENTENCES[name]} |" for name, kind, qos in rows
+            f"| `{name}` | `{kind}` | {qos} | {SENTENCES[name]} |"
+            for name, kind, qos in seen[title]
         ]
         lines.append("")
-    return "\n".join(lines)
+    lines += ["## Services", "", _SERVICES_INTRODUCTION, ""]
+    lines += ["| service | type | what it does |", "|---|---|---|"]
+    lines += [f"| `{name}` | `{kind}` | {text} |" for name, kind, text in seen["Services"]]
+    lines += ["", "## Further parameters", "", _FURTHER_INTRODUCTION, ""]
+    lines += ["| name | default | what it does |", "|---|---|---|"]
+    lines += [f"| `{name}` | `{value}` | {text} |" for name, value, text in seen["Parameters"]]
+    return "\n".join([*lines, ""])
 
 
 _TOPICS_INTRODUCTION = (
     "Names without a leading slash live in the node's namespace, `~/` stands for the node's own "
-    "name. Every answer carries the header of its image unchanged. The node listens only while "
-    "it is active."
+    "name. Every answer to a frame carries the header of its image unchanged. The node listens "
+    "only while it is active."
+)
+_SERVICES_INTRODUCTION = (
+    "Besides those that every lifecycle node and every node with parameters has."
+)
+_FURTHER_INTRODUCTION = (
+    "Of the node alone, besides [the settings](parameters.md); in a namespace the topics' names "
+    "are the resolved ones, such as `/cell/image`."
 )
 
 
-def _endpoints() -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
+def _ask_node() -> dict[str, list[Any]]:
     import rclpy
+    from rclpy.parameter import Parameter
 
-    from robollm_ros import perception_node as program
+    from robollm_ros.perception_node import PerceptionNode
 
-    # the topics do not depend on the networks: start without any
-    stand_ins: dict[str, Any] = {
-        "build_stages": lambda config: None,
-        "warm_up": lambda stages, iterations: None,
-        "describe": lambda stages: {},
-    }
-    for name, stand_in in stand_ins.items():
-        setattr(program, name, stand_in)
     # nobody outside shall be seen, nor see this node
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "OFF"
     rclpy.init(args=["--ros-args", "--log-level", "error"])
-    node = program.PerceptionNode(namespace="cell")
+    overrides = [Parameter(name, value=value) for name, value in _QUICK.items()]
+    node = PerceptionNode(namespace="cell", parameter_overrides=overrides)
     try:
-        assert node.trigger_configure() == node.trigger_activate() == program.SUCCESS
+        node.trigger_configure()
+        assert not node.health.trouble, node.health.trouble
+        node.trigger_activate()
         me = (node.get_name(), node.get_namespace())
         listens = node.get_subscriber_names_and_types_by_node(*me)
         tells = node.get_publisher_names_and_types_by_node(*me)
-        return (
-            _rows(node, listens, node.get_subscriptions_info_by_topic),
-            _rows(node, tells, node.get_publishers_info_by_topic),
-        )
+        return {
+            "Listens to": _rows(node, listens, node.get_subscriptions_info_by_topic),
+            "Publishes": _rows(node, tells, node.get_publishers_info_by_topic),
+            "Services": _services(node.get_service_names_and_types_by_node(*me)),
+            "Parameters": _further(node),
+        }
     finally:
         node.trigger_shutdown()
         node.destroy_node()
         rclpy.shutdown()
+
+
+_QUICK = {"runtime.name": "onnx", "health.warmup_iterations": 0}
+"""Settings for a quick start; none of them changes what there is to hear or to ask."""
+
+
+def _relative(name: str) -> str:
+    return name.replace("/cell/perception/", "~/").replace("/cell/", "")
+
+
+def _services(listed: Iterable[tuple[str, Sequence[str]]]) -> list[tuple[str, str, str]]:
+    from robollm_ros.services import SERVICES
+
+    pairs = [(_relative(name), kinds[0]) for name, kinds in sorted(listed)]
+    own = [pair for pair in pairs if not pair[1].startswith(_SERVICES_OF_ROS)]
+    return [(name, kind, _cell(SERVICES[name.removeprefix("~/")][1])) for name, kind in own]
+
+
+def _further(node: Any) -> list[tuple[str, str, str]]:
+    known = {leaf.name for leaf in leaves()} | _PARAMETERS_OF_ROS
+    rows = []
+    for name in sorted(node.list_parameters([], 0).names):
+        if name in known or name.startswith("cameras."):
+            continue
+        value = str(node.get_parameter(name).value)
+        shown = {"False": "false", "True": "true", "": " "}.get(value, value.replace("'", ""))
+        text = _cell(node.describe_parameter(name).description)
+        rows.append((name.replace("/cell/", "/"), shown, text.replace("/cell/", "/")))
+    return rows
 
 
 def _rows(
@@ -131,7 +204,7 @@ def _rows(
     rows = []
     own = (node.get_name(), node.get_namespace())
     for topic, kinds in sorted(listed):
-        name = topic.replace("/cell/perception/", "~/").replace("/cell/", "")
+        name = _relative(topic)
         if name not in _OF_ROS:
             (info,) = [i for i in ask(topic) if (i.node_name, i.node_namespace) == own]
             rows.append((name, kinds[0], _qos(info.qos_profile)))
@@ -143,6 +216,32 @@ def _qos(profile: Any) -> str:
     if profile.durability.name == "TRANSIENT_LOCAL":
         words.append("latched")
     return ", ".join(words)
+
+
+def diagnostics() -> str:
+    """The statuses on /diagnostics, from what the code says they mean."""
+    from robollm_ros.meanings import MEANINGS
+
+    lines = ["# Diagnostics", "", NOTE, "", _DIAGNOSTICS_INTRODUCTION, ""]
+    lines += ["| status | WARN | ERROR |", "|---|---|---|"]
+    lines += [
+        f"| `{name}` | {meaning.warn or 'never'} | {meaning.error or 'never'} |"
+        for name, meaning in MEANINGS.items()
+    ]
+    for name, meaning in MEANINGS.items():
+        lines += ["", f"## {name}", "", meaning.about, "", "| value | what it is |", "|---|---|"]
+        lines += [f"| `{key}` | {text} |" for key, text in meaning.values.items()]
+    return "\n".join([*lines, ""])
+
+
+_DIAGNOSTICS_INTRODUCTION = (
+    "`/diagnostics` is one topic for all cells, therefore each status has the node's full name: "
+    "`/cell/perception: model`, or `/perception: model` without a namespace. `hardware_id` is that "
+    "name. A report comes every `health.period_s`, on a steady clock: also while simulated time "
+    "stands still, and while configure loads networks or builds engines. "
+    "`robollm doctor --graph` reads it and says in plain words what is wrong; "
+    "[troubleshooting.md](troubleshooting.md) has the rest."
+)
 
 
 def fill_readme(run: Path) -> None:
@@ -170,7 +269,7 @@ def fill_readme(run: Path) -> None:
     print(f"wrote {readme} and {HERE / 'demo.jpg'}")
 
 
-TABLES = {"parameters": parameters, "topics": topics}
+TABLES = {"parameters": parameters, "topics": topics, "diagnostics": diagnostics}
 
 
 def main() -> int:

@@ -16,7 +16,10 @@ ARGUMENTS = {
     "use_respawn": ("false", "Start the node again if it ends."),
     "respawn_delay": ("2.0", "Seconds before that."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
-    "image_topic": ("image", "Camera topic; with input.transport compressed, less /compressed."),
+    "camera_names": ("", "As in tote_top,far_tray: each on NAME/image; empty: one camera."),
+    "cameras_file": ("", "YAML with camera_names and cameras.NAME.*, on top of params_file."),
+    "qos_overrides_file": ("", "YAML with qos_overrides.*, on top of params_file."),
+    "image_topic": ("image", "Topic of the one camera; when compressed, less /compressed."),
     "manifest_topic": ("container/manifest", "Topic of the container's manifest."),
     "transport": ("", "raw or compressed images; empty: as in params_file."),
     "reference_root": ("", "Folder of the reference images; empty: as in params_file."),
@@ -31,30 +34,26 @@ SHIPPED = [FindPackageShare("robollm"), "config", "robollm.yaml"]
 
 
 def declared():
-    shipped = PathJoinSubstitution(SHIPPED)
     described = "YAML with the node's parameters, as `robollm config` prints them."
+    shipped = {"params_file": (PathJoinSubstitution(SHIPPED), described)}
     return [
-        DeclareLaunchArgument("params_file", default_value=shipped, description=described),
-        *(
-            DeclareLaunchArgument(name, default_value=default, description=description)
-            for name, (default, description) in ARGUMENTS.items()
-        ),
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in {**shipped, **ARGUMENTS}.items()
     ]
 
 
 def perception(context):
-    said = {name: LaunchConfiguration(name) for name in (*ARGUMENTS, "params_file")}
-    overrides = {
-        "use_sim_time": ParameterValue(said["use_sim_time"], value_type=bool),
-        "autostart": ParameterValue(said["autostart"], value_type=bool),
-    }
-    for name, parameter in OPTIONAL.items():
-        if value := said[name].perform(context):
-            overrides[parameter] = ParameterValue(value, value_type=str)
+    names = (*ARGUMENTS, "params_file")
+    said = {name: LaunchConfiguration(name).perform(context) for name in names}
+    true = {name: said[name].lower() in ("true", "1") for name in ("use_sim_time", "autostart")}
+    given = {OPTIONAL[name]: said[name] for name in OPTIONAL if said[name]}
+    given = {name: ParameterValue(text, value_type=str) for name, text in given.items()}
+    cameras = [name.strip() for name in said["camera_names"].split(",")]
+    several = {"camera_names": cameras} if said["camera_names"] else {}
     # a file that states every default would win over all that the bundle says
-    shipped = PathJoinSubstitution(SHIPPED).perform(context)
-    plain = said["bundle"].perform(context) and said["params_file"].perform(context) == shipped
-    image, manifest = said["image_topic"], said["manifest_topic"]
+    shipped = said["params_file"] == PathJoinSubstitution(SHIPPED).perform(context)
+    files = [] if said["bundle"] and shipped else [said["params_file"]]
+    files += [said[name] for name in ("cameras_file", "qos_overrides_file") if said[name]]
     return [
         LifecycleNode(
             package="robollm",
@@ -62,13 +61,13 @@ def perception(context):
             name="perception",
             namespace=said["namespace"],
             output="screen",
-            respawn=said["use_respawn"],
-            respawn_delay=float(said["respawn_delay"].perform(context)),
-            parameters=[overrides] if plain else [said["params_file"], overrides],
+            respawn=said["use_respawn"].lower() in ("true", "1"),
+            respawn_delay=float(said["respawn_delay"]),
+            parameters=[*files, {**true, **given, **several}],
             remappings=[
-                ("image", image),
-                ("image/compressed", [image, "/compressed"]),
-                ("container/manifest", manifest),
+                ("image", said["image_topic"]),
+                ("image/compressed", f"{said['image_topic']}/compressed"),
+                ("container/manifest", said["manifest_topic"]),
             ],
             ros_arguments=["--log-level", said["log_level"]],
         )

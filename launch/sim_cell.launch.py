@@ -1,24 +1,47 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated cell: the simulator as camera and manifest source, and the perception node.
+"""A simulated cell: its cameras, manifests, pick events and faults, and the perception node.
 
 Takes the arguments of perception.launch.py too; those that name topics and transport hold for both.
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    Shutdown,
+)
+from launch.substitutions import (
+    EqualsSubstitution,
+    IfElseSubstitution,
+    LaunchConfiguration,
+    PathJoinSubstitution,
+)
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+CAMERAS = [FindPackageShare("robollm"), "config", "sim_cell_cameras.yaml"]
 PARAMETERS = {
     "seed": ("0", int, "The same seed shows the same cell."),
-    "rate_hz": ("2.0", float, "Frames a second, as far as the simulator keeps up."),
-    "frames": ("0", int, "End after so many; 0: never."),
-    "cell_folder": ("/tmp/robollm_sim_cell", str, "Where the reference images are written."),
+    "rate_hz": ("5.0", float, "Frames of the tote camera a second."),
+    "picks_per_s": ("0.5", float, "Picks a second; 0: nothing is picked."),
+    "frames": ("0", int, "End after so many frames of the tote; 0: never."),
+    "cameras": ("all", str, "all: tote_top and three pick cameras; tote: one, on image_topic."),
+    "faults": ("", str, "As in blackout=1,blur,random=4: how many a minute; empty: none."),
+    "states": ("24", int, "States of totes to render; 0: play what lies in cell_folder."),
+    "cell_folder": ("/tmp/robollm_sim_cell", str, "Gets the cell and its reference images."),
     "transport": ("compressed", str, "raw or compressed images, of both nodes."),
+    "wait_s": ("60.0", float, "Wait so long for the perception node before the first frame."),
+    "run": ("", str, "Part of names, new at each start; empty: the time."),
+    "report": ("", str, "JSON file for what was sent; empty: none."),
 }
+
+
+def end_all(context):
+    # after Ctrl-C everything ends anyway, and launch_ros fails when told so twice
+    return [] if context.is_shutdown else [Shutdown()]
 
 
 def generate_launch_description():
@@ -44,9 +67,15 @@ def generate_launch_description():
             ("image/compressed", [image, "/compressed"]),
             ("container/manifest", manifest),
         ],
-        on_exit=Shutdown(),
+        on_exit=OpaqueFunction(function=end_all),
     )
     perception = PathJoinSubstitution([FindPackageShare("robollm"), "launch/perception.launch.py"])
-    arguments = {"reference_root": said["cell_folder"], "transport": said["transport"]}
+    arguments = {
+        "reference_root": said["cell_folder"],
+        "transport": said["transport"],
+        "cameras_file": IfElseSubstitution(
+            EqualsSubstitution(said["cameras"], "all"), PathJoinSubstitution(CAMERAS)
+        ),
+    }
     included = IncludeLaunchDescription(perception, launch_arguments=arguments.items())
     return LaunchDescription([*declared, included, simulator])

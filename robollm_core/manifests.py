@@ -9,7 +9,10 @@ id. Every refusal names the JSON path of the offending field.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,11 +23,17 @@ from robollm_core.errors import ManifestError
 from robollm_core.types import Manifest, ManifestItem
 
 SCHEMA = "robollm.container_manifest/1"
-MAX_BYTES = 8 * 2**20
+MAX_BYTES = 32 * 2**20
+"""100 000 products with all that can be said of each take about 25 MB; reading them takes some 20
+times their size in memory, for a moment."""
 ARMBENCH_REFERENCES = "Reference_Images"
 """Folder of ARMBench that holds one folder of reference images a product."""
 
 _SCHEMA_FILE = Path("config/schema/container_manifest.schema.json")
+# half a surrogate pair can be written in JSON, and can be published, printed or stored nowhere
+_NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}").fullmatch
+_PATH = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,1024}").fullmatch
+_TEXT = re.compile(r"[^\ud800-\udfff]{0,65536}").fullmatch
 
 
 def parse_manifest(text: str | bytes, source: str) -> Manifest:
@@ -48,15 +57,13 @@ def parse_manifest(text: str | bytes, source: str) -> Manifest:
     if len(data) > MAX_BYTES:
         raise ManifestError(f"{source}: a manifest has at most {MAX_BYTES} bytes, got {len(data)}.")
     tree = _decode(data, source)
-    # the first error is enough to refuse, and a huge wrong input has millions
-    for error in jsonschema.Draft202012Validator(_schema()).iter_errors(tree):
-        raise ManifestError(f"{source}: {_brief(error.json_path)}: {_brief(error.message)}")
+    _check(tree, source)
     digest = hashlib.sha256(data).hexdigest()
     items = tuple(_items(tree, source))
     if "products" not in tree:
         return Manifest(container_id=digest[:12], version=0, items=items, sha256=digest)
     version = int(tree.get("version", 0))  # JSON schema counts 7.0 as an integer
-    return Manifest(tree["container_id"], version, items, digest)
+    return Manifest(tree["container_id"], version, items, digest, tree.get("complete", True))
 
 
 def read_manifest(path: Path | str) -> Manifest:
@@ -91,6 +98,7 @@ def manifest_json(manifest: Manifest) -> str:
         "container_id": manifest.container_id,
         "version": manifest.version,
         "products": products,
+        **({} if manifest.complete else {"complete": False}),
     }
     return json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -112,6 +120,124 @@ def check_version(before: Manifest | None, now: Manifest) -> None:
             f"container {now.container_id!r} is at version {before.version}, got the older "
             f"{now.version}. Raise the version with every change."
         )
+
+
+class ManifestHistory:
+    """The newest manifests; safe to use from several threads."""
+
+    def __init__(self, size: int) -> None:
+        """Keep at most `size` manifests, at least one."""
+        self._size = max(1, size)
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, int], Manifest] = OrderedDict()
+
+    def put(self, manifest: Manifest) -> None:
+        """Make a manifest the current one; the oldest is forgotten where there are too many.
+
+        Raises:
+            ManifestError: If the current one is of the same container and newer.
+        """
+        with self._lock:
+            check_version(self._newest(), manifest)
+            key = (manifest.container_id, manifest.version)
+            self._kept[key] = manifest
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+
+    @property
+    def current(self) -> Manifest | None:
+        """What was put last; None before the first."""
+        with self._lock:
+            return self._newest()
+
+    def at(self, container_id: str, version: int | None = None) -> Manifest | None:
+        """A manifest that is still kept.
+
+        Args:
+            container_id: of the container.
+            version: of its manifest; None for the one put last.
+
+        Returns:
+            None when it never came, or is forgotten.
+        """
+        with self._lock:
+            if version is not None:
+                return self._kept.get((container_id, version))
+            own = (kept for kept in reversed(self._kept.values()))
+            return next((kept for kept in own if kept.container_id == container_id), None)
+
+    def _newest(self) -> Manifest | None:
+        return next(reversed(self._kept.values()), None)
+
+
+def _check(tree: Any, source: str) -> None:
+    """Hold a manifest to the schema.
+
+    The validator takes 0.2 ms a product, 20 s for 100 000 of them. So products that are
+    plainly right are passed over, and it sees the others and what is around them.
+    """
+    rest, doubtful = tree, []
+    products: Any = tree.get("products") if isinstance(tree, dict) else None
+    if isinstance(products, list):
+        limit = _schema()["$defs"]["manifest"]["properties"]["products"]["maxItems"]
+        if len(products) > limit:
+            raise ManifestError(
+                f"{source}: $.products: at most {limit} products, got {len(products)}. Send the "
+                "products of one container, not the catalogue."
+            )
+        doubtful = [index for index, each in enumerate(products) if not _plainly_right(each)]
+        rest = {**tree, "products": []}
+    _validate(rest, _schema(), f"{source}: $")
+    for index in doubtful:
+        one = {"$defs": _schema()["$defs"], "$ref": "#/$defs/product"}
+        _validate(products[index], one, f"{source}: $.products[{index}]")
+
+
+def _validate(tree: Any, schema: Any, where: str) -> None:
+    # the first error is enough to refuse, and a huge wrong input has millions
+    for error in jsonschema.Draft202012Validator(schema).iter_errors(tree):
+        path = _brief(error.json_path.removeprefix("$"))
+        raise ManifestError(f"{where}{path}: {_brief(error.message)}")
+
+
+def _plainly_right(product: Any) -> bool:
+    """Whether a product follows the schema for sure; False says nothing."""
+    if type(product) is not dict or "product_id" not in product:
+        return False
+    return all(key in _RIGHT and _RIGHT[key](value) for key, value in product.items())
+
+
+def _paths(value: Any) -> bool:
+    return type(value) is list and len(value) <= 64 and all(_text(p) and _PATH(p) for p in value)
+
+
+def _text(value: Any) -> bool:
+    return type(value) is str and _TEXT(value) is not None
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 1_000_000
+
+
+def _edges(value: Any) -> bool:
+    return type(value) is list and len(value) == 3 and all(_within(edge, 100) for edge in value)
+
+
+def _within(value: Any, limit: float) -> bool:
+    return type(value) in (int, float) and 0 <= value <= limit
+
+
+_RIGHT: Mapping[str, Callable[[Any], object]] = {
+    "product_id": lambda value: _text(value) and _NAME(value),
+    "reference_images": _paths,
+    "quantity": _count,
+    "picked": _count,
+    "text": _text,
+    "weight_kg": lambda value: _within(value, 10_000),
+    "dims_m": _edges,
+    "embedding_key": lambda value: type(value) is str and len(value) <= 256,
+}
 
 
 @cache
@@ -182,5 +308,5 @@ def _item(product: Mapping[str, Any], name: str, where: str) -> ManifestItem:
         text=product.get("text", ""),
         weight_kg=float(product.get("weight_kg", product.get("weight", 0.0))),
         dims_m=(float(length), float(width), float(height)),
-        reference_images=tuple(product["reference_images"]),
+        reference_images=tuple(product.get("reference_images", ())),
     )

@@ -100,7 +100,7 @@ class ManifestItem:
         weight_kg: weight of one, 0.0 when not known.
         dims_m: edge lengths of one, metres, (0, 0, 0) when not known.
         reference_images: paths as written in the manifest, relative to the
-            reference root; at least one.
+            reference root; none when the gallery file is to know the item.
     """
 
     item_id: str
@@ -121,12 +121,14 @@ class Manifest:
         items: in the order of the source; item ids are unique.
         sha256: hex digest of the JSON text the manifest was read from, "" when
             built in code.
+        complete: whether every product of the container is listed.
     """
 
     container_id: str
     version: int
     items: tuple[ManifestItem, ...]
     sha256: str = ""
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ class Engine(Protocol):
         """Runtime, version and device actually in use, one line."""
 
     def run(self, inputs: Tensors) -> dict[str, npt.NDArray[np.generic]]:
-        """Run once.
+        """Run once; whoever asks from another thread meanwhile waits for its turn.
 
         Raises:
             ShapeError: If `inputs` does not fit `spec`.
@@ -255,7 +257,7 @@ class IdentifyStage(Protocol):
         """Run the network once; without a manifest `identify` need not."""
 
     def prepare(self, manifest: Manifest) -> None:
-        """Embed its references; raises ManifestError when one cannot be read."""
+        """Embed its references, ahead of the first frame; from any thread."""
 
     def identify(
         self,

@@ -136,6 +136,8 @@ class FrameReader:
     def __init__(self) -> None:
         self.in_place: bool | None = None
         """Whether the in-place reader passed its check; None before the first image."""
+        self.encoding = ""
+        """Of the newest image; of a compressed one its format."""
 
     def __call__(self, message: bytes | CompressedImage) -> tuple[Frame, Header]:
         """Decode one message.
@@ -150,8 +152,10 @@ class FrameReader:
             ImageError: If it is no image, or its fields do not fit together.
         """
         if isinstance(message, CompressedImage):
+            self.encoding = message.format
             return _compressed_frame(message), message.header
         view = self._view(message)
+        self.encoding = view.encoding
         return view.frame(), view.header
 
     def _view(self, serialised: bytes) -> ImageView:

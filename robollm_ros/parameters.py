@@ -22,6 +22,16 @@ from rclpy.parameter import Parameter
 from robollm_core.config import Config, Leaf, Scalar, check_leaf, flatten, leaves, update
 from robollm_core.errors import ConfigError
 from robollm_core.runtime.bundle import settle
+from robollm_ros.cameras import (
+    CAMERA_NAMES,
+    CAMERA_NAMES_DOC,
+    DEFAULT_NAMES,
+    Camera,
+    camera_leaves,
+    check_names,
+    check_topics,
+    read_cameras,
+)
 
 AUTOSTART = Leaf(
     "autostart", False, "Configure and activate without being told.", None, None, (), False
@@ -54,16 +64,15 @@ class Parameters:
         """Name, version and digest of the bundle in force; "" without one."""
         self._node = node
         self._on_change = on_change
-        self._leaves = {leaf.name: leaf for leaf in (*leaves(), *more)}
         self._faults: dict[str, str] = {}
         self._given: dict[str, Any] = {}
         """What was set of the tree from outside; the rest is the bundle's, or the default."""
         overrides = overrides_of(node)
-        descriptor = ParameterDescriptor(
-            description=f"{AUTOSTART.doc} (takes effect at the start of the node)", read_only=True
-        )
-        self._declare(AUTOSTART, descriptor, overrides)
+        self._declare(AUTOSTART, _at_start(AUTOSTART.doc), overrides)
         self.autostart = bool(self._value(AUTOSTART.name))
+        self.camera_names = self._declare_names(overrides)
+        own = camera_leaves(self.camera_names)
+        self._leaves = {leaf.name: leaf for leaf in (*leaves(), *own, *more)}
         for leaf in self._leaves.values():
             self._declare(leaf, descriptor_of(leaf), overrides)
         for name in overrides:
@@ -101,6 +110,16 @@ class Parameters:
         self._refuse_faults()
         return update(Config(), {leaf.name: self._value(leaf.name) for leaf in leaves()})
 
+    def cameras(self, config: Config) -> tuple[Camera, ...]:
+        """The cameras as the parameters stand.
+
+        Raises:
+            ConfigError: If a topic is no name for ROS, or two cameras share one.
+        """
+        cameras = read_cameras(self.camera_names, self._value, config.input)
+        check_topics(cameras, self._node.resolve_topic_name)
+        return cameras
+
     def _refuse_faults(self) -> None:
         if self._faults:
             raise ConfigError(
@@ -113,6 +132,18 @@ class Parameters:
 
     def _value(self, name: str) -> Any:
         return self._node.get_parameter(name).value
+
+    def _declare_names(self, overrides: dict[str, Any]) -> tuple[str, ...]:
+        names: tuple[str, ...] = DEFAULT_NAMES
+        if CAMERA_NAMES in overrides:
+            self._node.undeclare_parameter(CAMERA_NAMES)
+            try:
+                names = check_names(overrides.pop(CAMERA_NAMES))
+            except ConfigError as error:
+                self._faults[CAMERA_NAMES] = f"parameter {error}"
+        descriptor = _at_start(CAMERA_NAMES_DOC)
+        self._node.declare_parameter(CAMERA_NAMES, list(names), descriptor, ignore_override=True)
+        return names
 
     def _declare(
         self, leaf: Leaf, descriptor: ParameterDescriptor, overrides: dict[str, Any]
@@ -151,6 +182,17 @@ class Parameters:
         self._given |= {change.name: change.value for change in changes if change.name in _TREE}
         if named and self.locked:
             self._on_change(self.config())
+
+
+def node_leaves() -> tuple[Leaf, ...]:
+    """The parameters of a node with one camera, but for qos_overrides, for people to read."""
+    return (AUTOSTART, *leaves(), *camera_leaves(DEFAULT_NAMES))
+
+
+def _at_start(doc: str) -> ParameterDescriptor:
+    return ParameterDescriptor(
+        description=f"{doc} (takes effect at the start of the node)", read_only=True
+    )
 
 
 def overrides_of(node: Node) -> dict[str, Any]:

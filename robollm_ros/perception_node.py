@@ -3,144 +3,147 @@
 """The perception node: images and a manifest in, detections out, under lifecycle control."""
 
 import gc
-import os
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecycleState
 
 from robollm_core.cell import build_stages, describe, retune
 from robollm_core.config import Config
-from robollm_ros.cdr import FrameReader
-from robollm_ros.conversions import diagnostics_message
-from robollm_ros.health import IMAGE, Health
-from robollm_ros.inputs import Inputs, image_topic, qos_leaves
-from robollm_ros.outputs import Outputs
-from robollm_ros.parameters import Parameters
-from robollm_ros.program import EXIT_REFUSED, announce, run, spin
-from robollm_ros.transitions import transition
-from robollm_ros.worker import Worker, warm_up
-
-SUCCESS = TransitionCallbackReturn.SUCCESS
+from robollm_core.pipeline import Stages
+from robollm_ros.configured import Configured
+from robollm_ros.debug_frame import FOLDER
+from robollm_ros.health import Health
+from robollm_ros.inputs import qos_leaves
+from robollm_ros.parameters import Parameters, node_leaves
+from robollm_ros.program import EXIT_FATAL, leave, run
+from robollm_ros.reporter import Reporter
+from robollm_ros.status import Facts
+from robollm_ros.transitions import live, refuse_illegal, transition
+from robollm_ros.usage import answered
+from robollm_ros.worker import warm_up
 
 
 class PerceptionNode(LifecycleNode):
-    """configure loads, activate listens, deactivate keeps the engines, cleanup frees them."""
+    """configure loads, activate listens, deactivate keeps the engines, cleanup frees them.
+
+    Attributes:
+        cell: what lives from configure to cleanup; None otherwise.
+        exit_code: not zero once the process is to end: the networks failed for good.
+        ending: whether it is asked to end; then no transition waits for long.
+    """
 
     def __init__(self, **options: Any) -> None:
         """Make the node, unconfigured; `options` are those of `rclpy.node.Node`."""
         super().__init__(
             "perception", automatically_declare_parameters_from_overrides=True, **options
         )
-        self.parameters = Parameters(self, self._retune, qos_leaves(self))
-        self._config = Config()
-        self._health = Health()
-        self._worker: Worker | None = None
-        self._outputs: Outputs | None = None
-        self._inputs: Inputs | None = None
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # a steady clock: a paused simulation must not silence the diagnostics
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(self.parameters.period_s(), self._report, clock=steady)
+        refuse_illegal(self)
+        self.exit_code = 0
+        self.ending: Callable[[], bool] = lambda: False
+        self.parameters = Parameters(self, self._retune, (FOLDER, *qos_leaves(self)))
+        self.health = Health()
+        self.cell: Configured | None = None
+        self._reporter = Reporter(
+            self, self.health, self._facts,
+            period_s=self.parameters.period_s(), on_fatal=self._on_fatal,
+        )  # fmt: skip
+
+    def load_stages(self, config: Config) -> Stages:
+        """The networks of a configuration, ready to run."""
+        stages = build_stages(config)
+        warm_up(stages, config.health.warmup_iterations)
+        return stages
+
+    def describe_stages(self, stages: Stages) -> Mapping[str, str]:
+        """Stage name to the network and runtime in use."""
+        return describe(stages)
+
+    def retune_stages(self, stages: Stages, config: Config) -> Stages:
+        """The same networks under other thresholds."""
+        return retune(stages, config)
 
     @transition
     def on_configure(self, state: LifecycleState) -> None:
         """Check the parameters, load and warm up the networks, make the publishers."""
-        self._config = self.parameters.configure()
-        stages = build_stages(self._config)
-        warm_up(stages, self._config.health.warmup_iterations)
-        if os.environ.get("ROS_PYTHON_CHECK_FIELDS") == "1":
-            self.get_logger().warning("ROS_PYTHON_CHECK_FIELDS=1 costs 200 ms an image; unset it.")
-        self._timer.timer_period_ns = int(self._config.health.period_s * 1e9)
-        self._outputs = Outputs(self, self._config.output)
-        self._worker = Worker(
-            stages, self._health, decode=FrameReader(), publish=self._outputs.publish, log=self._log
-        )
+        config = self.parameters.configure()
+        cameras = self.parameters.cameras(config)
+        self.health.config = config
+        with self._reporter.heartbeat("loading the networks"):
+            stages = self.load_stages(config)
+        self.cell = Configured(self, config, cameras, stages, self.health)
+        self._reporter.period_s = config.health.period_s
         self.parameters.locked = True
         bundle = {"bundle": self.parameters.bundle} if self.parameters.bundle else {}
-        self._health.model, self._health.state = {**bundle, **describe(stages)}, "inactive"
+        self.health.model = {**bundle, **self.describe_stages(stages)}
+        self.cell.desk.models = self.health.model
+        self.health.state = "inactive"
 
     @transition
     def on_activate(self, state: LifecycleState) -> None:
         """Subscribe and start to answer."""
-        assert self._worker is not None
+        assert self.cell is not None
         super().on_activate(state)
-        self._health.restart()
-        self._health.state = "active"
-        self._worker.start()
-        self._inputs = Inputs(self, self._raw, self._worker, self._health)
+        self.cell.activate()
+        self.health.state = "active"
 
     @transition
     def on_deactivate(self, state: LifecycleState) -> None:
         """Stop listening; the frame at hand is still answered, the engines stay."""
-        if self._inputs is not None:
-            self._inputs.close()
-            self._inputs = None
-        if self._worker is not None:
-            self._worker.stop()
-            self._health.state = "inactive"
+        if self.cell is not None:
+            self.cell.deactivate(self.ending)
+            self.health.state = "inactive"
         super().on_deactivate(state)
 
     @transition
     def on_cleanup(self, state: LifecycleState) -> None:
         """Free the engines and the publishers."""
         self.on_deactivate(state)
-        if self._outputs is not None:
-            self._outputs.close()
-        self._outputs = self._worker = None
-        self._health.model, self._health.state, self._health.refusal = {}, "unconfigured", ""
+        if self.cell is not None:
+            self.cell.close()
+        self.cell = None
+        self.health.model, self.health.state, self.health.refusal = {}, "unconfigured", ""
         self.parameters.locked = False
         gc.collect()
 
-    on_shutdown = on_cleanup
     on_error = on_cleanup
 
-    @property
-    def _raw(self) -> bool:
-        return self._config.input.transport == "raw"
-
-    def _log(self, topic: str, text: str) -> None:
-        name = image_topic(self._raw) if topic == IMAGE else topic
-        self.get_logger().warning(f"{self.resolve_topic_name(name)}: {text}")
+    @transition
+    def on_shutdown(self, state: LifecycleState) -> None:
+        """Free everything, for good."""
+        self.on_cleanup(state)
+        self.health.state = "finalized"
 
     def _retune(self, config: Config) -> None:
-        self._config = config
-        if self._worker is not None:
-            self._worker.stages = retune(self._worker.stages, config)
+        self.health.config = config
+        if self.cell is not None:
+            cameras, stages = self.parameters.cameras(config), self.cell.worker.stages
+            self.cell.retune(config, cameras, self.retune_stages(stages, config))
 
-    def _report(self) -> None:
-        counts = self._worker.mailbox.counts if self._worker else {"received": 0, "dropped": 0}
-        manifest = self._worker.manifest if self._worker else None
-        listeners = self._outputs.listeners() if self._outputs else {}
-        statuses = self._health.statuses(self._config, manifest, counts, listeners)
-        stamp = self.get_clock().now().to_msg()
-        name = self.get_fully_qualified_name()
-        self._diagnostics.publish(diagnostics_message(statuses, name, stamp))
+    def _facts(self) -> Facts:
+        return self.cell.facts() if self.cell else Facts({}, {})
+
+    def _on_fatal(self, reason: str) -> None:
+        action = self.health.config.health.on_fatal
+        self.get_logger().fatal(f"{reason}; health.on_fatal: {action}")
+        self.exit_code = EXIT_FATAL if action == "exit" else 0
+        if action != "continue":
+            with suppress(RuntimeError):  # another transition came first
+                self.trigger_deactivate()
 
 
-def serve(stop: threading.Event) -> int:
-    """Run the node until `stop`; with `autostart` it configures and activates itself."""
-    node = PerceptionNode()
-    try:
-        if node.parameters.autostart:
-            if not (node.trigger_configure() == SUCCESS == node.trigger_activate()):
-                return EXIT_REFUSED
-            announce("active")
-        spin(node, stop.is_set)
-        return 0
-    finally:
-        with suppress(RuntimeError):  # somebody else has shut it down already
-            node.trigger_shutdown()
-        node.destroy_node()
+def serve(stop: threading.Event, make: Callable[[], PerceptionNode] = PerceptionNode) -> int:
+    """Run the node that `make` gives until `stop`; with `autostart` it activates itself."""
+    return live(make(), stop)
 
 
 def main() -> int:
     """Entry point of the program."""
-    return run(serve)
+    code = answered("perception_node", __doc__ or "", node_leaves())
+    return leave(run(serve)) if code is None else code
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -27,8 +28,13 @@ from robollm_core.files import write_file
 from robollm_core.runtime.artifact import locate
 
 EXIT_REFUSED = 2
+EXIT_FATAL = 70
+"""The networks failed for good, and health.on_fatal says to end: whoever starts it again may."""
 PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 """The variable that Fast DDS 2.14 reads; it ignores FASTDDS_DEFAULT_PROFILES_FILE."""
+WORKER = "perceive"
+"""Name of the thread that runs the networks."""
+RCLError = rclpy_implementation.RCLError
 _TICK_S = 0.1
 _PATIENCE = 2
 
@@ -59,14 +65,33 @@ def spin(node: Node, done: Callable[[], bool]) -> None:
         node: spun with a single-threaded executor; rclpy's multi-threaded one is slower.
         done: asked ten times a second, and after each callback.
     """
-    executor = SingleThreadedExecutor(context=node.context)
+    executor, told = SingleThreadedExecutor(context=node.context), set[str]()
     executor.add_node(node)
     try:
         while not done():
-            executor.spin_once(timeout_sec=_TICK_S)
+            try:
+                executor.spin_once(timeout_sec=_TICK_S)
+            except RCLError as error:  # of a request or a peer: no reason to end
+                if str(error) not in told:
+                    told.add(str(error))
+                    node.get_logger().error(f"ROS refused something, and the node goes on: {error}")
     finally:
         executor.remove_node(node)
         executor.shutdown()
+
+
+def leave(code: int) -> int:
+    """End the process at once if a thread hangs in a network, which no normal end would survive.
+
+    Returns:
+        The code, when nothing hangs.
+    """
+    hung = [thread for thread in threading.enumerate() if thread.daemon and thread.name == WORKER]
+    if hung:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def announce(what: str) -> None:
@@ -95,17 +120,24 @@ def use_image_profile() -> None:
 @contextmanager
 def _ros(arguments: Sequence[str] | None) -> Iterator[None]:
     use_image_profile()
+    given = sys.argv if arguments is None else list(arguments)
     try:
-        rclpy.init(
-            args=None if arguments is None else list(arguments),
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
+        _init(given)
     except Exception as error:  # rclpy raises untyped C++ errors
-        raise ConfigError(f"ROS refuses the arguments: {error}") from error
+        if "logging" not in str(error):
+            raise ConfigError(f"ROS refuses the arguments: {error}") from error
+        # a robot with a full or read-only disk still has work to do
+        print(f"robollm: no log file is written: {error}", file=sys.stderr, flush=True)
+        rclpy.try_shutdown()
+        _init([*given, "--ros-args", "--disable-external-lib-logs"])
     try:
         yield
     finally:
         rclpy.try_shutdown()
+
+
+def _init(arguments: Sequence[str]) -> None:
+    rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
 
 
 def _stop_on_signals() -> threading.Event:

@@ -40,13 +40,14 @@ def messages() -> Messages | None:
     """What makes the two answers of the node from a result; None where ROS is absent."""
     try:
         # by name: the core does without ROS
-        module = importlib.import_module("robollm_ros.conversions")
+        made = importlib.import_module("robollm_ros.answer_cdr")
+        messages = importlib.import_module("std_msgs.msg")
     except ImportError:
         return None
 
     def convert(result: PerceptionResult) -> object:
-        header = module.Header(frame_id=result.camera)
-        return module.detections_message(result, header), module.defects_message(result, header)
+        header = messages.Header(frame_id=result.camera)
+        return made.detections_cdr(result, header), made.defects_cdr(result, header)
 
     return convert
 

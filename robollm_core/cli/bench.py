@@ -16,6 +16,7 @@ KINDS = {
     "pipeline": "how much of a frame is spent outside the engines, and on what",
     "startup": "from the start of a process to its first answer, cold and warm",
     "memory": "resident memory over thousands of frames",
+    "ros": "what ROS costs a frame, where frames are lost, and the highest rate",
     "retrieval": "rank random embeddings in a gallery of references, block by block",
 }
 """What can be measured; the kind X is the module cli/bench_X.py with a DESCRIPTION,

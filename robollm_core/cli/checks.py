@@ -23,6 +23,7 @@ DEPLOY = {
     "filelock": "filelock",
     "jinja2": "jinja2",
     "jsonschema": "jsonschema",
+    "numba": "numba",
     "numpy": "numpy",
     "onnxruntime": "onnxruntime",
     "cv2": "opencv-python-headless",

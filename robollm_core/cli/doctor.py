@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Say what is installed, which runtimes and which ROS, what is missing and how to mend it.
 
-Exit code 0 when the robot cell can work, 1 when something it needs is missing.
+Exit code 0 when the robot cell can work, 1 when something it needs is missing. With --graph it
+looks at a running cell instead.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from robollm_core import __version__
 from robollm_core.cli.arguments import config_in_force
 from robollm_core.cli.checks import Check, all_checks
+from robollm_core.cli.doctor_graph import SECONDS, look_at_graph
 from robollm_core.files import write_file
 
 EXIT_UNWELL = 1
@@ -25,10 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `robollm doctor`."""
     parser.add_argument("--config", type=Path, help="YAML file whose models and runtime count")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there too")
+    parser.add_argument(
+        "--graph", action="store_true", help="look at the running cells of this ROS domain instead"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help="how long --graph listens (default %(default)s)",
+    )
+    parser.add_argument(
+        "--namespace", default="", help="look only at cells in this namespace, with --graph"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Look, print, and say by the exit code whether the robot cell can work."""
+    if args.graph:
+        return look_at_graph(args.seconds, args.namespace, args.json)
     checks = tuple(all_checks(config_in_force(args.config)))
     print(describe(checks))
     if args.json:

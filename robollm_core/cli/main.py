@@ -40,7 +40,9 @@ VERBS = {
     "perceive": Verb("perceive", "find, name and inspect what is on image files"),
     "replay": Verb("replay", "run a bag through the core without ROS, every frame, repeatable"),
     "demo": Verb("demo", "run the cell on the sample bag over ROS 2 and report", "demo"),
+    "sim": Verb("sim", "run a simulated cell: cameras, manifest, picks, and the node", "sim"),
     "doctor": Verb("doctor", "say what is installed, what is missing and how to mend it"),
+    "view": Verb("view", "serve the running cell on a local web page", "view"),
     "config": Verb("config", "print the commented configuration"),
     "synth": Verb("synth", "make synthetic data sets and bags", "sim"),
     "dataset": Verb("dataset", "make data sets of recorded cells, to train on", "train"),
@@ -48,9 +50,13 @@ VERBS = {
     "study": Verb("study", "compare trainings over seeds: plots, intervals, a page", "train"),
     "evaluate": Verb("evaluate", "measure an artifact on a data set", "train"),
     "bench": Verb("bench", "measure time and memory on this machine", "train"),
+    "soak": Verb(
+        "soak", "run a simulated cell with faults for hours and account for it all", "sim"
+    ),
     "convert": Verb("convert", "turn a published checkpoint into safetensors", "train"),
     "export": Verb("export", "turn a checkpoint into an artifact", "train"),
     "bundle": Verb("bundle", "pack networks, thresholds and licences into one file, or verify it"),
+    "gallery": Verb("gallery", "keep reference embeddings in one file: make, change, check it"),
     "adapter": Verb("adapter", "carry what a site adds to a shared backbone", "train"),
     "card": Verb("card", "write the model cards from sidecars and figures"),
 }
@@ -105,10 +111,15 @@ def _dispatch(words: Sequence[str]) -> int:
     chosen = _parse_verb(words[:1])
     verb = VERBS[chosen]
     try:
-        module = _load(verb)
-        parser = argparse.ArgumentParser(prog=f"robollm {chosen}", description=module.__doc__)
+        module, rest = _load(verb), words[1:]
+        name = f"robollm {chosen}"
+        # a verb that takes a file may have further words of its own, such as `replay diff`
+        if rest and rest[0] in getattr(module, "SUBVERBS", {}):
+            name, rest = f"{name} {rest[0]}", rest[1:]
+            module = _load(Verb(module.SUBVERBS[words[1]], ""))
+        parser = argparse.ArgumentParser(prog=name, description=module.__doc__)
         module.add_arguments(parser)
-        return int(module.run(parser.parse_args(words[1:])))
+        return int(module.run(parser.parse_args(rest)))
     except ModuleNotFoundError as error:
         raise _missing(chosen, verb, error) from error
 

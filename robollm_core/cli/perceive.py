@@ -13,6 +13,7 @@ from robollm_core.cli.arguments import add_config_arguments, read_config
 from robollm_core.data.folder import image_files, read_frame
 from robollm_core.data.rle import encode_instance
 from robollm_core.files import write_file
+from robollm_core.identification.stage import prepare_whole
 from robollm_core.images import encode_jpeg
 from robollm_core.manifests import read_manifest
 from robollm_core.overlay import draw_overlay
@@ -40,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     manifest = read_manifest(args.manifest) if args.manifest else None
     config = read_config(args, args.manifest or Path("manifest.json"))
     stages = build_stages(config)
+    if manifest is not None:
+        prepare_whole(stages.identification, manifest)
     lines: list[str] = []
     drawn: dict[str, bytes] = {}
     for file in files:

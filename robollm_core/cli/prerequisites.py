@@ -59,7 +59,7 @@ def missing(purpose: str) -> tuple[Need, ...]:
     """What `make PURPOSE` needs and this machine lacks.
 
     Args:
-        purpose: "demo" or "test".
+        purpose: "demo", "sim" or "test".
 
     Returns:
         One entry a missing thing; empty when all is there.
@@ -69,7 +69,7 @@ def missing(purpose: str) -> tuple[Need, ...]:
     needs += [_ros_python(ros), _vision_msgs(ros)] if ros else []
     if not ros or purpose == "test":
         needs += [_program("gcc"), _program("g++"), _python_headers()]
-    if purpose == "test":
+    if purpose in ("sim", "test"):
         needs.append(_offscreen_renderer())
     return tuple(need for need in needs if need)
 
@@ -78,7 +78,7 @@ def recommended(purpose: str) -> tuple[Need, ...]:
     """What `make PURPOSE` can do without, at the price of skipped tests.
 
     Args:
-        purpose: "demo" or "test".
+        purpose: "demo", "sim" or "test".
 
     Returns:
         One entry a missing thing.
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all that is needed is there (now), 1 otherwise.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("purpose", choices=("demo", "test"))
+    parser.add_argument("purpose", choices=("demo", "sim", "test"))
     purpose = parser.parse_args(arguments).purpose
     needs = missing(purpose)
     if needs and all(need.package for need in needs) and _may_install():

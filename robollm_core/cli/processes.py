@@ -43,11 +43,17 @@ def private_domain(environment: Mapping[str, str]) -> dict[str, str]:
         private.pop(name, None)
     private["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     private["ROS_DOMAIN_ID"] = str(_free_domain())
+    return own_environment(private)
+
+
+def own_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """A copy with the package importable, also where it is a checkout."""
+    own = dict(environment)
     checkout = share_folder()
     if (checkout / "robollm_ros").is_dir():
-        paths = [str(checkout), *filter(None, [private.get("PYTHONPATH")])]
-        private["PYTHONPATH"] = os.pathsep.join(paths)
-    return private
+        paths = [str(checkout), *filter(None, [own.get("PYTHONPATH")])]
+        own["PYTHONPATH"] = os.pathsep.join(paths)
+    return own
 
 
 def _free_domain() -> int:
@@ -139,6 +145,15 @@ class Program:
             self._running.send_signal(signal.SIGINT)
         self.wait(timeout_s)
 
+    def check(self) -> None:
+        """Say so if it has ended by itself.
+
+        Raises:
+            RobollmError: If it does not run any more.
+        """
+        if self._running.poll() is not None:
+            raise self._failure(f"ended with code {self._running.returncode}")
+
     def wait(self, timeout_s: float) -> None:
         """Wait for its end.
 
@@ -151,6 +166,11 @@ class Program:
             raise self._failure(f"did not end within {timeout_s:.0f} s") from None
         if code != 0:
             raise self._failure(f"ended with code {code}")
+
+    @property
+    def pid(self) -> int:
+        """Number of the running process."""
+        return self._running.pid
 
     @property
     def _running(self) -> "subprocess.Popen[str]":

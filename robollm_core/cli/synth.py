@@ -17,6 +17,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "identification": {"picks": 1000, **_SET},
     "defects": {"images": 1000, **_SET},
     "bag": {"images": 40, "raw": False},
+    "cell": {"states": 24},
 }
 """What each kind takes besides --out and --seed, and what is taken when it is not given."""
 KINDS = tuple(OPTIONS)
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "jobs", "processes (default: one a core)", type=int)
     _add(parser, "meshes", "folder of OBJ scans to add", type=Path)
     _add(parser, "raw", "raw images instead of JPEG", action="store_true")
+    _add(parser, "states", "totes between two picks, each with its pick's views", type=int)
 
 
 def _add(parser: argparse.ArgumentParser, name: str, text: str, **more: Any) -> None:
@@ -78,6 +80,17 @@ def _bag(args: argparse.Namespace) -> int:
     return 0
 
 
+def _cell(args: argparse.Namespace) -> int:
+    from robollm_core.synthetic.cell import write_states
+
+    def tell(done: int) -> None:
+        # a line each: the simulated cell runs this as a process and passes it on
+        print(f"rendered {done} of {args.states} states of the cell", flush=True)
+
+    write_states(args.out, args.seed, args.states, tell)
+    return 0
+
+
 def _settings(args: argparse.Namespace) -> argparse.Namespace:
     """The arguments with the kind's defaults filled in; others' options are refused."""
     settings = vars(args).copy()
@@ -100,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: If an argument is out of range or of another kind.
     """
     settings = _settings(args)
-    for name in ("images", "picks", "jobs"):
+    for name in ("images", "picks", "jobs", "states"):
         value = getattr(settings, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} must be at least 1, got {value}.")
@@ -111,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
         "identification": _identification,
         "defects": _defects,
         "bag": _bag,
+        "cell": _cell,
     }
     return verbs[args.kind](settings)
 

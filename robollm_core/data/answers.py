@@ -14,26 +14,59 @@ import numpy as np
 from robollm_core.data import rostypes
 from robollm_core.data.bagwriter import BagWriter, Topic
 from robollm_core.geometry import label_image
+from robollm_core.runtime.announcement import Announcement
 from robollm_core.types import DEFECT_LABELS, ItemReport, PerceptionResult
 
 DETECTIONS = Topic("/perception/detections", rostypes.DETECTIONS)
 DEFECTS = Topic("/perception/defects", rostypes.DETECTIONS)
 MASKS = Topic("/perception/masks", rostypes.IMAGE)
 TOPICS = (DETECTIONS, DEFECTS, MASKS)
+LABEL_INFO = Topic("/perception/label_info", rostypes.LABEL_INFO, latched=True)
+VISION_INFO = Topic("/perception/vision_info", rostypes.VISION_INFO, latched=True)
+ANNOUNCED = (LABEL_INFO, VISION_INFO)
 
 Hypothesis = tuple[str, float]
 
 
-def write_answer(bag: BagWriter, result: PerceptionResult) -> None:
-    """Write all messages of one result, at the time stamp of its frame.
+def write_answer(bag: BagWriter, result: PerceptionResult, log_ns: int | None = None) -> None:
+    """Write all messages of one result.
 
     Args:
         bag: open, with `TOPICS`.
         result: of one frame; an empty one is written too.
+        log_ns: when they count as recorded; None for the time stamp of the frame.
     """
-    bag.write(DETECTIONS.name, result.stamp_ns, _array(result, _identities(result)))
-    bag.write(DEFECTS.name, result.stamp_ns, _array(result, _verdicts(result)))
-    bag.write(MASKS.name, result.stamp_ns, _masks(result))
+    log = result.stamp_ns if log_ns is None else log_ns
+    bag.write(DETECTIONS.name, log, _array(result, _identities(result)))
+    bag.write(DEFECTS.name, log, _array(result, _verdicts(result)))
+    bag.write(MASKS.name, log, _masks(result))
+
+
+def write_announcement(bag: BagWriter, said: Announcement, log_ns: int) -> None:
+    """Write what a cell says of itself once, stamped with the time of writing.
+
+    Args:
+        bag: open, with `ANNOUNCED`.
+        said: of the cell that answers.
+        log_ns: when it counts as recorded.
+    """
+    header = rostypes.header(log_ns, "")
+    classes = [
+        rostypes.make("vision_msgs/msg/VisionClass", class_id=number, class_name=name)
+        for number, name in said.classes
+    ]
+    labels = rostypes.make(
+        LABEL_INFO.msgtype, header=header, class_map=classes, threshold=said.threshold
+    )
+    bag.write(LABEL_INFO.name, log_ns, labels)
+    vision = rostypes.make(
+        VISION_INFO.msgtype,
+        header=header,
+        method=said.method,
+        database_location=said.database_location,
+        database_version=said.database_version,
+    )
+    bag.write(VISION_INFO.name, log_ns, vision)
 
 
 def _identities(result: PerceptionResult) -> list[Sequence[Hypothesis]]:
@@ -62,8 +95,8 @@ def _array(result: PerceptionResult, answers: Sequence[Sequence[Hypothesis]]) ->
         rostypes.make(
             "vision_msgs/msg/Detection2D",
             header=header,
-            results=[_hypothesis(*answer) for answer in answers[index]],
-            bbox=_box(report.instance.box_xyxy_px),
+            results=[hypothesis_message(*answer) for answer in answers[index]],
+            bbox=box_message(report.instance.box_xyxy_px),
             id=f"{result.camera}/{result.stamp_ns}/{index}",
         )
         for index, report in enumerate(result.items)
@@ -71,7 +104,8 @@ def _array(result: PerceptionResult, answers: Sequence[Sequence[Hypothesis]]) ->
     return rostypes.make(rostypes.DETECTIONS, header=header, detections=detections)
 
 
-def _box(box: tuple[int, int, int, int]) -> Any:
+def box_message(box: tuple[int, int, int, int]) -> Any:
+    """A vision_msgs/BoundingBox2D of pixel edges x0 y0 x1 y1."""
     x0, y0, x1, y1 = box
     point = rostypes.make("vision_msgs/msg/Point2D", x=(x0 + x1) / 2, y=(y0 + y1) / 2)
     centre = rostypes.make("vision_msgs/msg/Pose2D", position=point, theta=0.0)
@@ -80,7 +114,8 @@ def _box(box: tuple[int, int, int, int]) -> Any:
     )
 
 
-def _hypothesis(class_id: str, score: float) -> Any:
+def hypothesis_message(class_id: str, score: float) -> Any:
+    """A vision_msgs/ObjectHypothesisWithPose without a pose."""
     hypothesis = rostypes.make(
         "vision_msgs/msg/ObjectHypothesis", class_id=class_id, score=float(score)
     )

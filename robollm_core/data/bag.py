@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the recording of a cell: images, manifests and ground truth, in order.
+"""Reads the recording of a cell: images, manifests, pick events and ground truth, in order.
 
 rosbags reads MCAP and SQLite bags without ROS. Every way in which a bag can be
 wrong ends in a BagError.
@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection
+from rosbags.interfaces import Connection, QosDurability
 from rosbags.rosbag2 import ReaderError
 from rosbags.serde import SerdeError
 
 from robollm_core.data import rostypes
+from robollm_core.data.bagwriter import Topic
 from robollm_core.errors import BagError
 from robollm_core.images import decode_image, from_ros_image
 from robollm_core.types import Frame
@@ -51,6 +52,7 @@ class ImageEvent:
         camera: its header's frame_id.
         serialised: the message as it was recorded (CDR).
         decode: gives the frame; raises ImageError when the image is broken.
+        topic: on which it was recorded.
     """
 
     log_ns: int
@@ -58,26 +60,62 @@ class ImageEvent:
     camera: str
     serialised: bytes
     decode: Callable[[], Frame]
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestEvent:
-    """A manifest, as the JSON text that was published; not checked."""
+    """A manifest, as the JSON text that was published; not checked.
+
+    Attributes:
+        log_ns: when it was recorded.
+        text: the JSON.
+        topic: on which it was recorded.
+        serialised: the message as it was recorded (CDR).
+    """
 
     log_ns: int
     text: str
+    topic: str = ""
+    serialised: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PickMessage:
+    """A pick event, as the JSON text that was published; not checked.
+
+    Attributes:
+        log_ns: when it was recorded.
+        text: the JSON.
+        topic: on which it was recorded.
+        serialised: the message as it was recorded (CDR).
+    """
+
+    log_ns: int
+    text: str
+    topic: str = ""
+    serialised: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class TruthEvent:
-    """What a frame really shows, as the JSON object that was published; not checked."""
+    """What a frame really shows, as the JSON object that was published; not checked.
+
+    Attributes:
+        log_ns: when it was recorded.
+        tree: the JSON object.
+        topic: on which it was recorded.
+        serialised: the message as it was recorded (CDR).
+    """
 
     log_ns: int
     tree: dict[str, Any]
+    topic: str = ""
+    serialised: bytes = b""
 
 
-Event = ImageEvent | ManifestEvent | TruthEvent
-_RANK = {ManifestEvent: 0, ImageEvent: 1, TruthEvent: 2}
+Event = ImageEvent | ManifestEvent | PickMessage | TruthEvent
+_RANK = {ManifestEvent: 0, ImageEvent: 1, PickMessage: 2, TruthEvent: 3}
 
 
 @contextmanager
@@ -88,7 +126,8 @@ def _opened(path: Path) -> Iterator[AnyReader]:
     except _BROKEN as error:
         raise BagError(
             f"{path} is not a readable bag: {_say(error)}. Expected a whole .mcap or .db3 file "
-            "or a rosbag2 folder; `ros2 bag reindex` may save a truncated one."
+            "or a rosbag2 folder; `robollm replay recover` saves what is whole of an .mcap, `ros2 "
+            "bag reindex` may save a folder."
         ) from error
     try:
         yield reader
@@ -166,25 +205,34 @@ class BagReader:
 
     Attributes:
         path: the bag, an .mcap or .db3 file or a rosbag2 folder.
-        image_topic: the topic whose images are read.
+        image_topic: the topic whose images are read; of several the first by name.
         image_type: its message type, known once it is open.
+        image_topics: all topics whose images are read, by name, known once it is open.
+        topics: all that is read, known once it is open.
         frames: how many images it holds, known once it is open.
     """
 
-    def __init__(self, path: Path | str, image_topic: str = "") -> None:
+    def __init__(
+        self, path: Path | str, image_topic: str = "", *, whole_cell: bool = False
+    ) -> None:
         """Name a bag; it is opened on entry.
 
         Args:
             path: an .mcap or .db3 file or a rosbag2 folder.
             image_topic: needed when the bag has more than one image topic.
+            whole_cell: read the images of all cameras when no topic is named, and
+                pick events too.
         """
         self.path = Path(path)
         self.image_topic = image_topic
         self.image_type = ""
+        self.image_topics: tuple[str, ...] = ()
+        self.topics: tuple[Topic, ...] = ()
         self.frames = 0
+        self._whole = whole_cell
         self._open = ExitStack()
         self._reader: AnyReader | None = None
-        self._makers: dict[str, Callable[[int, Any, bytes], Event]] = {}
+        self._makers: dict[str, Maker] = {}
 
     def __enter__(self) -> "BagReader":
         """Open the bag and choose its topics.
@@ -210,11 +258,11 @@ class BagReader:
         self._open.close()
 
     def events(self) -> Iterator[Event]:
-        """Images, manifests and ground truth.
+        """Images, manifests and ground truth, and of a whole cell the pick events.
 
         Yields:
             In the order they were recorded; of those of one instant, manifests
-            first and ground truth last. At least one image.
+            first, then images, pick events and ground truth. At least one image.
 
         Raises:
             BagError: If a message cannot be read.
@@ -222,7 +270,7 @@ class BagReader:
         assert self._reader is not None, "the bag is not open"
         chosen = [c for c in self._reader.connections if c.topic in self._makers]
         made = (
-            self._makers[topic](log_ns, message, data)
+            self._makers[topic](topic, log_ns, message, data)
             for topic, log_ns, message, data in _messages(self._reader, chosen, self.path)
         )
         for _, instant in itertools.groupby(made, key=lambda event: event.log_ns):
@@ -232,26 +280,56 @@ class BagReader:
         if reader.message_count == 0:
             raise BagError(f"{self.path} is empty: it holds no message at all.")
         images = [c for c in reader.connections if c.msgtype in IMAGE_TYPES]
-        topics = sorted({c.topic for c in images})
-        wanted = self.image_topic or (topics[0] if len(topics) == 1 else "")
-        if wanted not in topics:
-            raise BagError(self._no_image_topic(wanted, topics, reader))
-        self.frames = sum(c.msgcount for c in images if c.topic == wanted)
+        wanted = self._wanted(reader, images)
+        self.frames = sum(c.msgcount for c in images if c.topic in wanted)
         if not self.frames:
-            raise BagError(f"{self.path} holds no image on its topic {wanted}.")
-        self.image_topic = wanted
-        self.image_type = next(c.msgtype for c in images if c.topic == wanted)
-        self._makers = {wanted: _image_event}
+            raise BagError(f"{self.path} holds no image on its topic {', '.join(wanted)}.")
+        self.image_topic, self.image_topics = wanted[0], wanted
+        self.image_type = next(c.msgtype for c in images if c.topic == wanted[0])
+        self._makers = dict.fromkeys(wanted, _image_event)
         for connection in reader.connections:
             if connection.msgtype == rostypes.STRING:
-                if connection.topic.endswith(f"/{MANIFEST_TOPIC}"):
-                    self._makers[connection.topic] = _manifest_event
-                elif connection.topic.endswith(f"/{TRUTH_TOPIC}"):
-                    self._makers[connection.topic] = _truth_event
+                self._add_text(connection.topic)
+        read = {c.topic: c for c in reader.connections if c.topic in self._makers}
+        self.topics = tuple(Topic(name, c.msgtype, _latched(c)) for name, c in read.items())
 
-    def _no_image_topic(self, wanted: str, topics: list[str], reader: AnyReader) -> str:
-        if wanted:
-            what = f"{self.path} has no image topic {wanted}."
+    def _add_text(self, topic: str) -> None:
+        endings: dict[str, Maker] = {
+            MANIFEST_TOPIC: _manifest_event,
+            TRUTH_TOPIC: _truth_event,
+        }
+        if self._whole:
+            endings[PICK_TOPIC] = _pick_message
+        for ending, maker in endings.items():
+            if f"/{topic}".endswith(f"/{ending}"):
+                self._makers[topic] = maker
+
+    def _wanted(self, reader: AnyReader, images: Sequence[Connection]) -> tuple[str, ...]:
+        """The image topics to read: the one that was named, or those of the cameras."""
+        topics = sorted({c.topic for c in images})
+        if self.image_topic in topics:
+            return (self.image_topic,)
+        # a perception node that was recorded too has label images and pictures of its own
+        nodes = {
+            c.topic.rpartition("/")[0]
+            for c in reader.connections
+            if c.msgtype == rostypes.DETECTIONS and c.topic.endswith("/detections")
+        }
+        seen = {c.topic for c in images if c.msgcount}
+        cameras = tuple(
+            topic
+            for topic in topics
+            if topic.rpartition("/")[0] not in nodes
+            # of a camera that was recorded both ways the raw images count
+            and not (self._whole and topic.removesuffix("/compressed") in seen - {topic})
+        )
+        if not self.image_topic and (len(cameras) == 1 or (cameras and self._whole)):
+            return cameras
+        raise BagError(self._no_image_topic(cameras, reader))
+
+    def _no_image_topic(self, topics: Sequence[str], reader: AnyReader) -> str:
+        if self.image_topic:
+            what = f"{self.path} has no image topic {self.image_topic}."
         elif topics:
             return f"{self.path} has several image topics: {', '.join(topics)}. Choose one."
         else:
@@ -259,11 +337,16 @@ class BagReader:
         return f"{what} Its topics: {', '.join(sorted({c.topic for c in reader.connections}))}."
 
 
+def _latched(connection: Connection) -> bool:
+    profiles = getattr(connection.ext, "offered_qos_profiles", ())
+    return any(profile.durability == QosDurability.TRANSIENT_LOCAL for profile in profiles)
+
+
 def _say(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _image_event(log_ns: int, message: Any, data: bytes) -> ImageEvent:
+def _image_event(topic: str, log_ns: int, message: Any, data: bytes) -> ImageEvent:
     stamp, camera = rostypes.stamp_ns(message), str(message.header.frame_id)
 
     def decode() -> Frame:
@@ -276,18 +359,25 @@ def _image_event(log_ns: int, message: Any, data: bytes) -> ImageEvent:
             pixels = decode_image(np.asarray(message.data).tobytes(), f"the image at {stamp} ns")
         return Frame(pixels, stamp, camera)
 
-    return ImageEvent(log_ns, stamp, camera, bytes(data), decode)
+    return ImageEvent(log_ns, stamp, camera, bytes(data), decode, topic)
 
 
-def _manifest_event(log_ns: int, message: Any, _: bytes) -> ManifestEvent:
-    return ManifestEvent(log_ns, str(message.data))
+def _manifest_event(topic: str, log_ns: int, message: Any, data: bytes) -> ManifestEvent:
+    return ManifestEvent(log_ns, str(message.data), topic, bytes(data))
 
 
-def _truth_event(log_ns: int, message: Any, _: bytes) -> TruthEvent:
+def _pick_message(topic: str, log_ns: int, message: Any, data: bytes) -> PickMessage:
+    return PickMessage(log_ns, str(message.data), topic, bytes(data))
+
+
+def _truth_event(topic: str, log_ns: int, message: Any, data: bytes) -> TruthEvent:
     try:
         tree = json.loads(message.data)
     except ValueError as error:
         raise BagError(f"the ground truth at {log_ns} ns is not JSON: {error}") from error
     if not isinstance(tree, dict):
         raise BagError(f"the ground truth at {log_ns} ns is no JSON object.")
-    return TruthEvent(log_ns, tree)
+    return TruthEvent(log_ns, tree, topic, bytes(data))
+
+
+Maker = Callable[[str, int, Any, bytes], Event]

@@ -5,7 +5,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,15 +47,19 @@ class Topic:
 class BagWriter:
     """A bag in the making; a context manager that leaves a whole file or none."""
 
-    def __init__(self, path: Path | str, topics: Sequence[Topic]) -> None:
+    def __init__(
+        self, path: Path | str, topics: Sequence[Topic], about: Mapping[str, str] | None = None
+    ) -> None:
         """Name the file and its topics; nothing is written before entry.
 
         Args:
             path: the .mcap file; one that exists is replaced on success.
             topics: all that will be written, in the order they get in the file.
+            about: custom data of the bag, which stands in its metadata.
         """
         self.path = Path(path)
         self._topics = tuple(topics)
+        self._about = dict(about or {})
         self._connections: dict[str, Connection] = {}
         self._folder: Path | None = None
         self._writer: Writer | None = None
@@ -68,10 +72,14 @@ class BagWriter:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix=".bag-", dir=self.path.parent))
+            # a process that is killed leaves it, under a name that says whose it is
+            prefix = f"{self.path.name}."
+            self._folder = Path(tempfile.mkdtemp(".part", prefix, self.path.parent))
             # rosbags writes the name of this folder into the file, so it is always the same
             version, plugin = Writer.VERSION_LATEST, StoragePlugin.MCAP
             self._writer = Writer(self._folder / "bag", version=version, storage_plugin=plugin)
+            for key, value in self._about.items():
+                self._writer.set_custom_data(key, value)
             self._writer.open()
             self._connections = {topic.name: self._connect(topic) for topic in self._topics}
         except OSError as error:
@@ -97,6 +105,44 @@ class BagWriter:
             data = rostypes.typestore().serialize_cdr(message, connection.msgtype)
         try:
             self._writer.write(connection, log_ns, data)
+        except OSError as error:
+            self._discard()
+            raise self._refusal(error) from error
+
+    def adopt(self, connection: Connection, digest: str) -> None:
+        """Add a topic of another bag, with the definition of its type that stands there.
+
+        Args:
+            connection: of that bag; a topic that is known already stays as it is.
+            digest: hash of the type, as ROS 2 writes it ("RIHS01_...").
+        """
+        assert self._writer is not None, "the bag is not open"
+        if connection.topic in self._connections:
+            return
+        ext: Any = connection.ext
+        self._connections[connection.topic] = self._writer.add_connection(
+            connection.topic,
+            connection.msgtype,
+            msgdef=connection.msgdef.data,
+            rihs01=digest,
+            serialization_format=ext.serialization_format,
+            offered_qos_profiles=ext.offered_qos_profiles,
+        )
+
+    def flush(self) -> None:
+        """Hand all that was written to the operating system, so that a killed process loses none.
+
+        `robollm replay recover` makes a bag of what such a process leaves.
+
+        Raises:
+            OutputError: If the disk is full or gone; the bag is then discarded.
+        """
+        assert self._writer is not None, "the bag is not open"
+        storage: Any = self._writer.storage
+        try:
+            if storage.chunk.msgs:
+                storage.close_chunk()
+            storage.bio.flush()
         except OSError as error:
             self._discard()
             raise self._refusal(error) from error

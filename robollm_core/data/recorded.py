@@ -57,25 +57,29 @@ def read_answers(path: Path) -> list[Answer]:
     """
     try:
         return _collect(path)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise BagError(f"{path} holds no answers of a perception node: {error!r}.") from error
 
 
 def _collect(path: Path) -> list[Answer]:
     topics = (DETECTIONS, DEFECTS, MASKS, TIMING)
-    heard: dict[str, dict[int, Any]] = {topic.name: {} for topic in topics}
+    # cameras that are triggered together share their stamps
+    heard: dict[str, dict[tuple[str, int], Any]] = {topic.name: {} for topic in topics}
+    timings: dict[int, Any] = {}
     for topic, _, message in read_topics(path, {topic.name: topic.msgtype for topic in topics}):
         if topic == TIMING.name:
             tree = json.loads(message.data)
-            heard[topic][int(tree["stamp_ns"])] = tree
+            key = (str(tree.get("camera", "")), int(tree["stamp_ns"]))
+            heard[topic][key] = timings[key[1]] = tree
         else:
-            heard[topic][rostypes.stamp_ns(message)] = message
+            heard[topic][message.header.frame_id, rostypes.stamp_ns(message)] = message
     answers = []
-    for stamp, detections in heard[DETECTIONS.name].items():
-        defects, masks = heard[DEFECTS.name].get(stamp), heard[MASKS.name].get(stamp)
+    for key, detections in heard[DETECTIONS.name].items():
+        defects, masks = heard[DEFECTS.name].get(key), heard[MASKS.name].get(key)
         if defects is None or masks is None:
-            raise BagError(f"{path}: the detections at {stamp} ns lack their defects or masks.")
-        answers.append(_answer(detections, defects, masks, heard[TIMING.name].get(stamp, {})))
+            raise BagError(f"{path}: the detections at {key[1]} ns lack their defects or masks.")
+        timing = heard[TIMING.name].get(key, timings.get(key[1], {}))
+        answers.append(_answer(detections, defects, masks, timing))
     return answers
 
 
@@ -86,13 +90,14 @@ def _answer(detections: Any, defects: Any, masks: Any, timing: Mapping[str, Any]
         _report(detection, defect, labels, index) for index, (detection, defect) in enumerate(pairs)
     )
     container, version = timing.get("manifest", ("", 0))
+    spent = timing["ms"] if timing else {}
     result = PerceptionResult(
         stamp_ns=rostypes.stamp_ns(detections),
         camera=detections.header.frame_id,
         image_size_px=(masks.height, masks.width),
         items=items,
         manifest=(str(container), int(version)),
-        stage_secs={name: timing["ms"][name] / 1e3 for name in STAGES} if timing else {},
+        stage_secs={name: ms / 1e3 for name in STAGES if (ms := spent.get(name)) is not None},
     )
     names = ("received", "processed", "dropped", "errors")
     return Answer(result, {name: int(timing[name]) for name in names} if timing else {})

@@ -16,6 +16,8 @@ from rosbags.typesys.store import Typestore
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
 IMAGE = "sensor_msgs/msg/Image"
+LABEL_INFO = "vision_msgs/msg/LabelInfo"
+VISION_INFO = "vision_msgs/msg/VisionInfo"
 STRING = "std_msgs/msg/String"
 
 VISION_MSGS = {
@@ -31,6 +33,13 @@ VISION_MSGS = {
         "vision_msgs/BoundingBox2D bbox\nstring id\n"
     ),
     "Detection2DArray": "std_msgs/Header header\nvision_msgs/Detection2D[] detections\n",
+    "VisionClass": "uint16 class_id\nstring class_name\n",
+    "LabelInfo": (
+        "std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n"
+    ),
+    "VisionInfo": (
+        "std_msgs/Header header\nstring method\nstring database_location\nint32 database_version\n"
+    ),
 }
 """Fields of the messages of vision_msgs that the cell speaks."""
 

@@ -12,6 +12,7 @@ from robollm_core.data import rostypes
 from robollm_core.data.bag import (
     PICK_TOPIC,
     BagReader,
+    ImageEvent,
     ManifestEvent,
     TruthEvent,
     find_topics,
@@ -124,7 +125,7 @@ def _scan(bag: Path, image_topic: str, left_out: LeftOut) -> Scan:
                 force = _accept(event, force, scan, left_out)
             elif isinstance(event, TruthEvent):
                 _read_truth(event, scan, left_out)
-            else:
+            elif isinstance(event, ImageEvent):
                 moment = Moment(event.camera, event.stamp_ns)
                 if moment in scan.frames:
                     left_out.add("frame of a stamp that came before", _name(bag, moment))

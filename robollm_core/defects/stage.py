@@ -10,6 +10,7 @@ from robollm_core.config import DefectsConfig
 from robollm_core.crops import FrameCrops
 from robollm_core.errors import ArtifactError
 from robollm_core.runtime.artifact import Sidecar
+from robollm_core.runtime.engine import check_finite
 from robollm_core.runtime.furniture import check_stage, crop_spec, labels, run_batches
 from robollm_core.types import (
     DEFECT_LABELS,
@@ -67,11 +68,15 @@ class Inspector:
             frame: the camera image.
             instances: what was found on it.
             crops: of the same instances, to share with other stages.
+
+        Raises:
+            NotFiniteError: If the network gives what is no number.
         """
         if not instances:
             return ()
         cut = (crops or FrameCrops(frame, instances)).cut(self._crop)
         rows = run_batches(self._engine, cut, "probabilities")
+        check_finite({"probabilities": rows})
         return tuple(self._report(row) for row in rows)
 
     def _report(self, row: Float32Array) -> DefectReport:

@@ -20,6 +20,7 @@ from robollm_core.evaluation.cell_verdicts import FrameVerdicts, judge
 from robollm_core.evaluation.networks import find
 from robollm_core.evaluation.outcome import Outcome, Request
 from robollm_core.evaluation.worst import Worst
+from robollm_core.identification.stage import prepare_whole
 from robollm_core.pipeline import Stages, perceive
 from robollm_core.runtime.artifact import load_artifact
 
@@ -183,7 +184,7 @@ class Replayed:
         manifest = self.scan.manifest(moment, labels)
         frame = event.decode()
         if manifest is not None:
-            self.stages.identification.prepare(manifest)
+            prepare_whole(self.stages.identification, manifest)
         result = perceive(frame, manifest, self.stages)
         judged = judge(number, result, labels, manifest)
         exhibits.show(worst, frame, labels, result, judged)

@@ -1,26 +1,28 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""The reference embeddings of a manifest, each image embedded once."""
+"""The reference embeddings of manifests, built beside what is in use and then put in its place."""
 
-import hashlib
+import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from robollm_core.errors import ImageError, ManifestError
-from robollm_core.images import CropSpec, crop_whole, decode_image
-from robollm_core.runtime.furniture import BATCH, run_batches
-from robollm_core.types import Engine, Float32Array, Manifest, ManifestItem, UInt8Array
+from robollm_core.errors import ManifestError
+from robollm_core.identification.embeddings import Embeddings
+from robollm_core.identification.gallery_file import GalleryFile
+from robollm_core.identification.quiet import without_collection
+from robollm_core.identification.references import Reference, ReferenceRoot, UnreadableError
+from robollm_core.types import Float32Array, Manifest, ManifestItem
 
-MAX_EMBEDDINGS = 50_000
-MAX_MANIFESTS = 8
-MAX_IMAGE_BYTES = 64 * 2**20
-_SUFFIXES = {".jpg", ".jpeg", ".png"}
+MAX_REFERENCES = 200_000
+"""Of one manifest, in all."""
+MAX_MANIFESTS = 64
+MAX_BYTES = 512 * 2**20
+"""Of the embeddings of all manifests; the two newest are kept whatever they take."""
+_ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,15 +30,23 @@ class References:
     """The reference embeddings of one manifest.
 
     Attributes:
-        item_ids: items that are still in the container, in manifest order.
+        item_ids: items that are still in the container and have a reference, in
+            manifest order.
         embeddings: (R, D) float32, grouped by item in that order; of unit length
             unless the network is a released one.
         starts: (items,) int64, row of the first reference of each item.
+        missing: items that are still in the container and have none, and why; they
+            stay candidates that cannot be matched.
+        unreadable: reference images that could not be read, of all items.
+        from_file: items whose references are those of the gallery file.
     """
 
-    item_ids: tuple[str, ...]
-    embeddings: Float32Array
-    starts: npt.NDArray[np.int64]
+    item_ids: tuple[str, ...] = ()
+    embeddings: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    starts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    missing: Mapping[str, str] = field(default_factory=dict)
+    unreadable: int = 0
+    from_file: int = 0
 
 
 def item_scores(
@@ -60,6 +70,8 @@ def item_scores(
         (N, I) float32: log(mean(exp(t * s))) / t over the references of an item,
         between their mean and their maximum; with one reference its cosine.
     """
+    if len(starts) == similarity.shape[1]:  # one reference each: nothing to put together
+        return similarity
     best = np.maximum.reduceat(similarity, starts, axis=1)
     if not np.isfinite(scale):
         return best
@@ -70,135 +82,270 @@ def item_scores(
     return np.asarray(best + np.log(mean) / scale, dtype=np.float32)
 
 
-class Gallery:
-    """Embeds reference images on first sight and remembers them.
+@dataclass(slots=True)
+class _Kept:
+    """What is remembered of a manifest.
 
-    An embedding is kept under the sha256 of the image file and of the network,
-    so a photo shared by manifests, or renamed, is embedded once.
+    Attributes:
+        manifests: the same one, as many times as it was read.
+        references: of its items.
+        widened: these and all other items of the gallery file; None until asked for.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        crop: CropSpec,
-        model_sha256: str,
-        root: Path,
-        output: str = "embedding",
-    ) -> None:
+    manifests: list[Manifest]
+    references: References
+    widened: References | None = None
+
+
+@dataclass(slots=True)
+class _Found:
+    """The references of one item, and why others cannot be read."""
+
+    item_id: str
+    images: list[Reference] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+
+class Gallery:
+    """The references of the newest manifests; safe to use from several threads.
+
+    Attributes:
+        embeddings: where those of images come from.
+        version: how often `reload` has put a new state in force.
+    """
+
+    def __init__(self, embeddings: Embeddings, root: ReferenceRoot) -> None:
         """Start empty.
 
         Args:
-            engine: input "images" (N, S, S, 3) uint8, output `output` (N, D) float32.
-            crop: how the network sees images.
-            model_sha256: names the network.
-            root: folder that relative reference paths start from.
-            output: which output embeds references.
+            embeddings: where those of images come from.
+            root: finds the images; nothing outside of it is opened.
         """
-        self._engine, self._crop, self._model, self._root = engine, crop, model_sha256, root
-        self._output = output
-        self._embeddings: OrderedDict[tuple[str, str], Float32Array] = OrderedDict()
-        self._manifests: OrderedDict[Manifest, References] = OrderedDict()
+        self.embeddings, self._root = embeddings, root
+        self.version = 0
+        self._manifests: OrderedDict[Manifest, _Kept] = OrderedDict()
+        self._by_id: dict[int, _Kept] = {}
+        self._whole: References | None = None
+        self._lock = threading.Lock()  # held for a look into the first two
+        self._building = threading.RLock()  # held while references are embedded
 
-    def references(self, manifest: Manifest) -> References:
+    def references(self, manifest: Manifest, widen: bool = False) -> References:
         """The references of a manifest, embedded now if they never were.
 
         Args:
             manifest: items with a quantity of 0 are left out.
+            widen: add all other items of the gallery file.
 
         Returns:
-            At least one row an item; empty when no item is left.
+            The same object until something about it changes.
 
         Raises:
-            ManifestError: If a reference image of an item is missing or broken;
-                nothing of this manifest is then remembered.
+            ManifestError: If it has more than `MAX_REFERENCES`.
+            GalleryError: If the gallery file turns out to be damaged, when widened.
+            NotFiniteError, RuntimeFailedError: If the network fails; nothing of this
+                manifest is then remembered.
         """
-        known = self._manifests.get(manifest)
-        if known is None:
-            known = self._manifests[manifest] = self._embed(manifest)
-            _trim(self._manifests, MAX_MANIFESTS)
-        self._manifests.move_to_end(manifest)
-        return known
+        kept = self._by_id.get(id(manifest))
+        if kept is None or (widen and kept.widened is None):
+            with self._building:
+                kept = self._known(manifest) or self._add(manifest)
+                if widen and kept.widened is None:
+                    kept.widened = _union(kept.references, self.everything())
+        return kept.widened if widen and kept.widened is not None else kept.references
 
-    def _embed(self, manifest: Manifest) -> References:
-        items = [item for item in manifest.items if item.quantity > 0]
-        paths = [self._paths(item) for item in items]
-        owners = [item for item, own in zip(items, paths, strict=True) for _ in own]
-        flat = [path for own in paths for path in own]
-        rows: list[Float32Array] = []
-        for start in range(0, len(flat), BATCH):
-            window = slice(start, start + BATCH)
-            rows += self._embed_files(owners[window], flat[window])
-        _trim(self._embeddings, MAX_EMBEDDINGS)
-        counts = [len(own) for own in paths]
-        return References(
-            item_ids=tuple(item.item_id for item in items),
-            embeddings=np.stack(rows) if rows else np.zeros((0, 0), np.float32),
-            starts=np.cumsum([0, *counts[:-1]], dtype=np.int64)[: len(items)],
-        )
+    def prepare(self, manifest: Manifest, widen: bool = False) -> References:
+        """As `references`, but what could not be read before is looked for again."""
+        with self._building:
+            kept = self._known(manifest)
+            if kept is not None and (kept.references.missing or kept.references.unreadable):
+                self._add(manifest)
+            return self.references(manifest, widen)
 
-    def _paths(self, item: ManifestItem) -> list[Path]:
-        found: list[Path] = []
-        for name in item.reference_images:
-            path = self._root / name
+    def everything(self) -> References:
+        """All items of the gallery file; none without a file.
+
+        Raises:
+            GalleryError: If it is damaged.
+        """
+        with self._building:
+            if self._whole is None:
+                file = self.embeddings.file
+                owners, rows = file.whole() if file else ((), References().embeddings)
+                self._whole = _grouped(owners, rows)
+            return self._whole
+
+    def reload(self, file: GalleryFile | None) -> None:
+        """Read all reference images anew, then put the new state in force at once.
+
+        Args:
+            file: the gallery file, opened anew.
+
+        Raises:
+            GalleryError: If it is damaged; all stays as it was.
+            NotFiniteError, RuntimeFailedError: If the network fails; likewise.
+        """
+        with self._building:
+            before = self.embeddings.file, self.embeddings.note, self._whole
+            self._whole = None
+            self.embeddings.use(file)
             try:
-                found += _images_of(path) if path.is_dir() else [path]
-            except OSError as error:
-                raise ManifestError(
-                    f"item {item.item_id!r}: cannot list its references in {path}: {error}."
-                ) from error
-        if not found:
-            raise ManifestError(
-                f"item {item.item_id!r} has no reference image under "
-                f"{[str(self._root / name) for name in item.reference_images]}. Add one, or set "
-                "identification.reference_root to the folder its paths start from."
-            )
+                self._root.forget()
+                if before[2] is not None:
+                    self.everything()
+                again = [self._rebuilt(kept) for kept in list(self._manifests.values())]
+            except Exception:
+                self.embeddings.file, self.embeddings.note, self._whole = before
+                raise
+            with self._lock:
+                self._manifests.update((kept.manifests[-1], kept) for kept in again)
+                self._index()
+                self.version += 1
+
+    def newest(self) -> tuple[Manifest, References] | None:
+        """The manifest that was prepared or asked for last by a new name, and its references."""
+        with self._lock:
+            kept = next(reversed(self._manifests.values()), None)
+        return None if kept is None else (kept.manifests[-1], kept.references)
+
+    def known(self, manifest: Manifest) -> References | None:
+        """The references of a manifest that was prepared; None of any other."""
+        kept = self._by_id.get(id(manifest)) or self._manifests.get(manifest)
+        return None if kept is None else kept.references
+
+    def _known(self, manifest: Manifest) -> _Kept | None:
+        kept = self._by_id.get(id(manifest)) or self._manifests.get(manifest)
+        if kept is not None:
+            with self._lock:
+                # an equal manifest is another object when its message came again; comparing
+                # 100 000 items is too slow for a frame, so it is done once an object
+                if all(one is not manifest for one in kept.manifests):
+                    kept.manifests = [*kept.manifests[-3:], manifest]
+                self._manifests.move_to_end(manifest)
+                self._index()
+        return kept
+
+    def _add(self, manifest: Manifest) -> _Kept:
+        kept = _Kept([manifest], self._build(manifest))
+        with self._lock:
+            self._manifests.pop(manifest, None)
+            self._manifests[manifest] = kept
+            sizes = [one.references.embeddings.nbytes for one in self._manifests.values()]
+            while len(sizes) > 2 and (sum(sizes) > MAX_BYTES or len(sizes) > MAX_MANIFESTS):
+                self._manifests.popitem(last=False)
+                del sizes[0]
+            self._index()
+        return kept
+
+    def _rebuilt(self, kept: _Kept) -> _Kept:
+        new = _Kept(kept.manifests, self._build(kept.manifests[-1]))
+        if kept.widened is not None:
+            new.widened = _union(new.references, self.everything())
+        return new
+
+    def _index(self) -> None:
+        # a new dict: frames look into the old one meanwhile
+        self._by_id = {id(one): kept for kept in self._manifests.values() for one in kept.manifests}
+
+    def _build(self, manifest: Manifest) -> References:
+        self._root.begin()
+        with without_collection():
+            found = self._find_all(manifest)
+        rows, broken = self.embeddings.of(image for one in found for image in one.images)
+        with without_collection():
+            return self._assembled(found, rows, broken)
+
+    def _find_all(self, manifest: Manifest) -> list[_Found]:
+        found: list[_Found] = []
+        images = 0
+        for item in manifest.items:
+            if item.quantity > 0:
+                found.append(self._find(item))
+                images += len(found[-1].images)
+                _check_count(images)
         return found
 
-    def _embed_files(
-        self, owners: Sequence[ManifestItem], paths: Sequence[Path]
-    ) -> list[Float32Array]:
-        """Embed at most one batch of files; those seen before come from memory."""
-        data = [_read(owner, path) for owner, path in zip(owners, paths, strict=True)]
-        keys = [(hashlib.sha256(text).hexdigest(), self._model) for text in data]
-        new = {key: i for i, key in enumerate(keys) if key not in self._embeddings}
-        if new:
-            crops = [_decode(owners[i], paths[i], data[i], self._crop) for i in new.values()]
-            embedded = run_batches(self._engine, np.stack(crops), self._output)
-            self._embeddings.update(zip(new, embedded, strict=True))
-        for key in keys:
-            self._embeddings.move_to_end(key)
-        return [self._embeddings[key] for key in keys]
+    def _assembled(
+        self, found: list[_Found], rows: dict[str, Float32Array], broken: Mapping[str, str]
+    ) -> References:
+        """Put rows together; items that have none take those of the gallery file."""
+        digests = {
+            one.item_id: tuple(key.sha256 for key in one.images if key.sha256 in rows)
+            for one in found
+        }
+        stored = self.embeddings.items(name for name, own in digests.items() if not own)
+        _check_count(sum(map(len, digests.values())) + sum(map(len, stored.values())))
+        rows |= self.embeddings.stored({key for own in stored.values() for key in own} - set(rows))
+        digests |= {name: tuple(key for key in own if key in rows) for name, own in stored.items()}
+        owners = [name for name, own in digests.items() for _ in own]
+        whole = _grouped(owners, _stacked([rows[key] for own in digests.values() for key in own]))
+        missing = {one.item_id: _why(one, broken) for one in found if not digests[one.item_id]}
+        return replace(
+            whole,
+            missing=missing,
+            unreadable=sum(_unreadable(one, broken) for one in found),
+            from_file=sum(bool(digests[name]) for name in stored),
+        )
+
+    def _find(self, item: ManifestItem) -> _Found:
+        found = _Found(item.item_id)
+        for one in self._root.of(item):
+            if isinstance(one, UnreadableError):
+                found.reasons.append(str(one))
+            else:
+                found.images.append(one)
+        return found
 
 
-def _trim(cache: OrderedDict[Any, Any], size: int) -> None:
-    while len(cache) > size:
-        cache.popitem(last=False)
-
-
-def _images_of(folder: Path) -> list[Path]:
-    images: Iterable[Path] = (p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
-    # 2.jpg comes before 10.jpg
-    return sorted(images, key=lambda path: (len(path.stem), path.name))
-
-
-def _read(owner: ManifestItem, path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():  # a device or a pipe may never end
-            raise OSError("it is no regular file")
-        with path.open("rb") as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
-        if len(data) > MAX_IMAGE_BYTES:
-            raise OSError(f"it has more than {MAX_IMAGE_BYTES} bytes")
-        return data
-    except (OSError, ValueError) as error:
+def _check_count(images: int) -> None:
+    if images > MAX_REFERENCES:
         raise ManifestError(
-            f"item {owner.item_id!r}: cannot read its reference image {path}: {error}. Relative "
-            "paths start from identification.reference_root."
-        ) from error
+            f"the manifest has more than {MAX_REFERENCES} reference images. Name fewer images an "
+            "item, or send the products of one container, not the catalogue."
+        )
 
 
-def _decode(owner: ManifestItem, path: Path, data: bytes, spec: CropSpec) -> UInt8Array:
-    try:
-        return crop_whole(decode_image(data, str(path)), spec)
-    except ImageError as error:
-        raise ManifestError(f"item {owner.item_id!r}: reference image: {error}") from error
+def _unreadable(one: _Found, broken: Mapping[str, str]) -> int:
+    return len(one.reasons) + sum(image.sha256 in broken for image in one.images)
+
+
+def _why(one: _Found, broken: Mapping[str, str]) -> str:
+    reasons = [*one.reasons, *(broken[image.sha256] for image in one.images)]
+    if not reasons:
+        return "the manifest names no reference image, and the gallery file does not know it."
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"{reasons[0]}{more}"
+
+
+def _stacked(rows: Sequence[Float32Array]) -> Float32Array:
+    """(R, D), in parts: other threads run between them."""
+    if not rows:
+        return References().embeddings
+    stacked = np.empty((len(rows), len(rows[0])), np.float32)
+    for start in range(0, len(rows), _ROWS):
+        stacked[start : start + _ROWS] = np.stack(rows[start : start + _ROWS])
+    return stacked
+
+
+def _grouped(owners: Sequence[str], rows: Float32Array) -> References:
+    """References of which the owner of each row is said; rows of one item follow each other."""
+    firsts = [at for at, name in enumerate(owners) if at == 0 or owners[at - 1] != name]
+    return References(tuple(owners[at] for at in firsts), rows, np.array(firsts, np.int64))
+
+
+def _union(first: References, second: References) -> References:
+    """The first, and of the second what the first has not."""
+    own = set(first.item_ids)
+    if not own:
+        return replace(second, missing=first.missing, unreadable=first.unreadable)
+    ends = np.append(second.starts[1:], len(second.embeddings))
+    new = [number for number, name in enumerate(second.item_ids) if name not in own]
+    counts = (ends - second.starts)[new]
+    starts = len(first.embeddings) + np.cumsum(counts) - counts
+    taken = [np.arange(second.starts[number], ends[number]) for number in new]
+    rows = second.embeddings[np.concatenate(taken)] if taken else first.embeddings[:0]
+    return replace(
+        first,
+        item_ids=(*first.item_ids, *(second.item_ids[number] for number in new)),
+        embeddings=np.concatenate([first.embeddings, rows]),
+        starts=np.concatenate([first.starts, starts]).astype(np.int64),
+    )

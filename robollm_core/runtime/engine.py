@@ -44,6 +44,25 @@ def check_inputs(spec: EngineSpec, inputs: Tensors) -> dict[str, npt.NDArray[np.
     return {name: np.ascontiguousarray(inputs[name]) for name in names}
 
 
+def check_finite(outputs: Tensors) -> None:
+    """Refuse what is no answer, before a comparison quietly makes one of it.
+
+    Args:
+        outputs: arrays of any dtype by name.
+
+    Raises:
+        NotFiniteError: If one holds NaN or infinity.
+    """
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            count = int(array.size - np.isfinite(array).sum())
+            raise NotFiniteError(
+                f"output {name!r} must hold numbers, {count} of its {array.size} are NaN or "
+                "infinite. Another precision or runtime may compute this network; see "
+                "`robollm doctor`."
+            )
+
+
 def _check(tensor: TensorSpec, array: npt.NDArray[np.generic]) -> None:
     fits = len(array.shape) == len(tensor.shape) and all(
         got == wanted or (wanted == -1 and got >= 1)

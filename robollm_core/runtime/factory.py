@@ -18,6 +18,7 @@ from robollm_core.errors import RuntimeUnavailableError
 from robollm_core.runtime.artifact import Sidecar, load_artifact
 from robollm_core.runtime.cache import Entry, cache_folder
 from robollm_core.runtime.engine import thread_count
+from robollm_core.runtime.progress import note
 from robollm_core.runtime.trial import Choice, choose, machine_facts
 from robollm_core.types import Engine, EngineSpec, Tensors
 
@@ -86,11 +87,12 @@ def load_engine(path: Path | str, config: RuntimeConfig) -> Engine:
         RuntimeUnavailableError: If the runtime or the device is not there.
     """
     file, sidecar = load_artifact(path)
+    note(f"loading {file.name} on {config.name}")
     if config.name != "auto":
         return _load(file, sidecar, config)
-    choice, note = _choice(file, sidecar, config)
+    choice, remark = _choice(file, sidecar, config)
     engine = _load(file, sidecar, replace(config, name=choice.name))
-    return ChosenEngine(engine, choice.told() + note)
+    return ChosenEngine(engine, choice.told() + remark)
 
 
 def resolve(path: Path | str, config: RuntimeConfig) -> RuntimeConfig:

@@ -31,6 +31,7 @@ from robollm_core.errors import (
 )
 from robollm_core.runtime.artifact import Sidecar
 from robollm_core.runtime.cache import Entry, Facts
+from robollm_core.runtime.progress import tell
 from robollm_core.runtime.tensorrt_build import ENGINE, TIMING, BuildPlan
 from robollm_core.runtime.tensorrt_flavour import CLASSIC, find_flavour
 
@@ -92,8 +93,8 @@ def placed_engine(plan: BuildPlan, sidecar: Sidecar, folder: Path) -> Entry:
 
 
 def print_progress(line: str) -> None:
-    """Tell on stderr."""
-    print(f"robollm: {line}", file=sys.stderr, flush=True)
+    """Tell on stderr, and whoever listens to the progress of a start."""
+    tell(line)
 
 
 def ready_engine(

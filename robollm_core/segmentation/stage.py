@@ -9,6 +9,7 @@ from robollm_core.errors import ArtifactError
 from robollm_core.geometry import Letterbox, paste_masks
 from robollm_core.images import letterbox
 from robollm_core.runtime.artifact import Sidecar
+from robollm_core.runtime.engine import check_finite
 from robollm_core.runtime.furniture import check_stage, labels
 from robollm_core.types import Engine, Frame, Instance, Tensors
 
@@ -51,10 +52,16 @@ class Segmenter:
 
         Returns:
             Highest score first, boxes in source pixels; empty when there is none.
+
+        Raises:
+            NotFiniteError: If the network gives what is no number.
         """
         height, width = frame.image_rgb.shape[:2]
         box = Letterbox((height, width), self._input_hw)
         found = self._engine.run({"images": letterbox(frame.image_rgb, box)[None]})
+        used = found["scores"][0] > 0.0  # the other slots of the graph hold nothing
+        parts = {name: found[name][0][used] for name in ("boxes", "masks")}
+        check_finite({"scores": found["scores"], **parts})
         return self.instances(found, box)
 
     def instances(self, found: Tensors, box: Letterbox) -> tuple[Instance, ...]:

@@ -3,13 +3,15 @@
 """A running cell: totes come, items are picked out of them one by one, totes go.
 
 `live_cell` gives the frames of a cell without end and without time; a bag
-writer, or a node that plays camera, puts the time on.
+writer, or a node that plays camera, puts the time on. `write_states` renders
+them for a player, with what the pick cameras see.
 """
 
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,9 +34,12 @@ from robollm_core.synthetic.containers import (
     stocked,
     truths,
 )
+from robollm_core.synthetic.held import MULTI_PICK_RATE, Held, held_views
 from robollm_core.synthetic.lens import expose
 from robollm_core.synthetic.render import Renderer
 from robollm_core.synthetic.staging import Files, json_bytes, staged, write_files, write_whole
+from robollm_core.synthetic.states import FOLDER, INDEX, CellState, index_tree, state_files
+from robollm_core.synthetic.studio import Studio
 
 CAMERA = "tote_camera"
 FRAME_NS = 500_000_000
@@ -60,12 +65,16 @@ class CellFrame:
             nothing has changed since the frame before.
         truth: camera and instances, each with item_id, defect, bbox and rle.
         pick: what is picked right after this frame; None for nothing.
+        grip: the instances that this pick lifts, the one meant first.
+        held: what each pick camera sees after the pick, when they were asked for.
     """
 
     jpeg: bytes
     manifest: str | None
     truth: dict[str, Any]
     pick: dict[str, Any] | None
+    grip: tuple[dict[str, Any], ...] = ()
+    held: Held = field(default_factory=Held)
 
 
 def _choose(container: Container, instances: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -77,8 +86,20 @@ def _choose(container: Container, instances: list[dict[str, Any]]) -> dict[str, 
     return max(free, key=lambda each: placements[each["instance"]].position_m[2])
 
 
-def _empty(container: Container, goods: Goods, renderer: Renderer) -> Iterator[CellFrame]:
-    """Pick until next to nothing is left."""
+def _lift(
+    chosen: dict[str, Any], instances: list[dict[str, Any]], rng: np.random.Generator
+) -> tuple[dict[str, Any], ...]:
+    """What comes up with the chosen item: now and then a second one."""
+    others = [each for each in instances if each is not chosen]
+    if not others or rng.random() >= MULTI_PICK_RATE:
+        return (chosen,)
+    return chosen, others[int(rng.integers(len(others)))]
+
+
+def _empty(
+    container: Container, goods: Goods, renderer: Renderer, studio: Studio | None = None
+) -> Iterator[CellFrame]:
+    """Pick until next to nothing is left; with a studio, look at what was picked too."""
     seeds = np.random.default_rng(container.scene.exposure.seed)
     manifest: str | None = manifest_text(container, goods)
     while len(container.left) > _LEFT_OVER:
@@ -99,16 +120,30 @@ def _empty(container: Container, goods: Goods, renderer: Renderer) -> Iterator[C
                 "roi": dict(zip(("x", "y", "w", "h"), chosen["bbox"], strict=True)),
                 "item_id": chosen["item_id"],
             }
-        yield CellFrame(jpeg, manifest, {"camera": CAMERA, "instances": instances}, pick)
+        grip: tuple[dict[str, Any], ...] = () if chosen is None else (chosen,)
+        held = Held()
+        if chosen is not None and studio is not None:
+            # dice of their own: a cell is the same with and without pick cameras
+            rng = np.random.default_rng([container.scene.exposure.seed, container.version, 0x4E1D])
+            grip = _lift(chosen, instances, rng)
+            items = [container.scene.items[each["instance"]] for each in grip]
+            held = held_views(goods.stock.products, items, studio, rng)
+        truth = {"camera": CAMERA, "instances": instances}
+        yield CellFrame(jpeg, manifest, truth, pick, grip, held)
         if chosen is None:
             return
-        container.left.remove(chosen["instance"])
+        for each in grip:
+            container.left.remove(each["instance"])
         container.version += 1
         manifest = manifest_text(container, goods)
 
 
 def live_cell(
-    folder: Path, seed: int, write: Callable[[Path, Files], None] = write_whole
+    folder: Path,
+    seed: int,
+    write: Callable[[Path, Files], None] = write_whole,
+    *,
+    held: bool = False,
 ) -> Iterator[CellFrame]:
     """Frames of a simulated cell, without end.
 
@@ -118,6 +153,7 @@ def live_cell(
         seed: Fixes every byte.
         write: Writes the reference images; `write_files` is enough, and quicker,
             when `folder` is staged.
+        held: Whether the pick cameras look at each pick, and some lift two items.
 
     Raises:
         ConfigError: If the seed is out of range.
@@ -129,12 +165,59 @@ def live_cell(
     number = 0
     while True:
         goods = stocked(folder, seed, number // _TOTES_A_STOCK, write)
-        with Renderer(goods.stock.skins, FRAME_PX) as renderer:
+        with ExitStack() as stack:
+            studio = stack.enter_context(Studio(goods.stock.products, FRAME_PX)) if held else None
+            renderer = stack.enter_context(Renderer(goods.stock.skins, FRAME_PX))
             for _ in range(_TOTES_A_STOCK):
                 rng = np.random.default_rng([seed, number, 0xCE11])
                 container = arrive(goods, renderer, rng, f"T-{seed:05d}-{number:04d}")
-                yield from _empty(container, goods, renderer)
+                yield from _empty(container, goods, renderer, studio)
                 number += 1
+
+
+def _state(frame: CellFrame) -> CellState:
+    pick = None
+    if frame.pick is not None:
+        # on the gripper a damage may show that the tote's camera does not see
+        single = "package_defect" if frame.grip[0]["damage"] else "nominal"
+        pick = {
+            "pick_id": frame.pick["pick_id"],
+            "roi": frame.pick["roi"],
+            "instance": frame.grip[0]["instance"],
+            "item_ids": [each["item_id"] for each in frame.grip],
+            "defect": single if len(frame.grip) == 1 else "multi_pick",
+            "regions": dict(frame.held.regions),
+        }
+    manifest = json.loads(frame.manifest or "null")
+    return CellState(frame.jpeg, manifest, frame.truth["instances"], pick, frame.held.jpegs)
+
+
+def write_states(
+    out: Path, seed: int, count: int, tell: Callable[[int], None] = lambda done: None
+) -> None:
+    """Render a cell for `robollm_core.synthetic.states.read_states`.
+
+    Args:
+        out: Folder; its reference images lie in `references`. Another cell's
+            states in it are replaced.
+        seed: Fixes every byte.
+        count: How many states of totes, at least 1.
+        tell: Is told how many are done, after each.
+
+    Raises:
+        ConfigError: If a number is out of range.
+        OutputError: If the disk refuses; nothing half-written is kept.
+        DependencyError: If MuJoCo is missing.
+    """
+    if count < 1:
+        raise ConfigError(f"--states must be at least 1, got {count}.")
+    with staged(out) as root:
+        states = []
+        for frame in islice(live_cell(root, seed, write_files, held=True), count):
+            states.append(_state(frame))
+            write_files(root, state_files(len(states) - 1, states[-1]))
+            tell(len(states))
+        write_files(root, {f"{FOLDER}/{INDEX}": json_bytes(index_tree(seed, states))})
 
 
 def _stamp(stamp_ns: int) -> dict[str, int]:

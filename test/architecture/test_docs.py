@@ -36,8 +36,10 @@ def commands(document: Path, program: str) -> list[list[str]]:
     return found
 
 
-def parser_of(verb: str) -> argparse.ArgumentParser:
+def parser_of(verb: str, kind: str = "") -> argparse.ArgumentParser:
     module = importlib.import_module(f"robollm_core.cli.{VERBS[verb].module}")
+    if kind in getattr(module, "SUBVERBS", {}):
+        module = importlib.import_module(f"robollm_core.cli.{module.SUBVERBS[kind]}")
     parser = argparse.ArgumentParser(exit_on_error=False)
     module.add_arguments(parser)
     return parser
@@ -45,7 +47,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
 
 def options_of(words: list[str]) -> set[str]:
     """The options of a verb, and of its kind where it has kinds of its own."""
-    parser = parser_of(words[0])
+    parser = parser_of(*words[:2])
     kinds = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
     known = set(parser._option_string_actions)
     for kind in kinds:
@@ -99,7 +101,8 @@ def test_settings_named_in_the_documents_exist() -> None:
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         for branch, leaf in re.findall(
-            r"`(runtime|segmentation|identification|defects|input|output|health)\.(\w+)[`:]", text
+            r"`(runtime|segmentation|identification|defects|input|output|picks|health)\.(\w+)[`:]",
+            text,
         ):
             if leaf not in ("py", "onnx", "md", "yaml", "csv"):
                 assert hasattr(getattr(tree, branch), leaf), f"{named(document)}: {branch}.{leaf}"
@@ -117,6 +120,10 @@ def check_table(name: str) -> None:
 
 def test_table_of_settings_is_fresh() -> None:
     check_table("parameters")
+
+
+def test_table_of_diagnostics_is_fresh() -> None:
+    check_table("diagnostics")
 
 
 @pytest.mark.ros

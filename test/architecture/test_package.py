@@ -19,7 +19,14 @@ from installed_package import environment, install_as_colcon, install_wheel
 from ros_domain import lend_domain
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("bag_player", "perception_node", "recorder", "sim_cell_node")
+PROGRAMS = (
+    "bag_player",
+    "graph_doctor",
+    "perception_node",
+    "recorder",
+    "sim_cell_node",
+    "view_node",
+)
 
 
 def run(*words: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -169,9 +176,15 @@ def test_wheel_holds_no_test_and_no_foreign_folder(prefix: Path) -> None:
 
 def test_core_brings_its_data_files(prefix: Path) -> None:
     (core,) = {p.parent for p in prefix.rglob("robollm_core/__init__.py")}
-    kept = {n for n in beneath(ROOT / "robollm_core") if not n.endswith((".py", ".pyc", ".part"))}
+    kept = {n for n in beneath(ROOT / "robollm_core") if not n.endswith((".py", ".part"))}
+    kept = {n for n in kept if "__pycache__" not in n}  # also what Numba has compiled
     assert "evaluation/report.html.j2" in kept
     assert kept <= beneath(core)
+
+
+def test_the_live_view_brings_its_page(prefix: Path) -> None:
+    (programs,) = {p.parent for p in prefix.rglob("robollm_ros/__init__.py")}
+    assert beneath(programs / "view_page") == beneath(ROOT / "robollm_ros/view_page")
 
 
 @pytest.mark.parametrize(("folder", "megabytes"), [("tiny", 40), ("sample", 25)])

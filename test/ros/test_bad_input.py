@@ -49,8 +49,8 @@ def test_a_wrong_image_is_refused_and_the_next_one_served(make_cell, logged, cha
         changes = {**changes, "data": array.array("B", changes["data"])}
     for second in (1, 2, 3):
         cell.show(IMAGE, stamp=(second, 0), **changes)
-        cell.wait(lambda n=second: cell.node._worker.mailbox.received == n, "the bad frame")
-        cell.wait(lambda n=second: cell.node._health.errors["image"] == n, "the refusal")
+        cell.wait(lambda n=second: cell.counts()["received"] == n, "the bad frame")
+        cell.wait(lambda n=second: cell.node.health.errors.get("image", 0) == n, "the refusal")
     cell.show(IMAGE, stamp=(9, 0))
     (found,) = cell.answers("detections", 1)
     assert found.header.stamp.sec == 9
@@ -69,9 +69,9 @@ def test_bytes_that_are_no_image_are_refused(make_cell, logged):
     cell = make_cell()
     cell.start()
     for bad in (b"", b"\0\1\0\0", b"\0\1\0\0" + b"\xff" * 40, b"\7\7\7\7" * 50):
-        before = cell.node._health.errors["image"]
-        cell.node._inputs.on_image(bad)
-        cell.wait(lambda n=before: cell.node._health.errors["image"] == n + 1, "the refusal")
+        before = cell.node.health.errors.get("image", 0)
+        cell.node.cell.on_image("camera", bad)
+        cell.wait(lambda n=before: cell.node.health.errors.get("image", 0) == n + 1, "the refusal")
     cell.show(IMAGE)
     cell.answers("detections", 1)
     assert len(warnings(logged)) == 1
@@ -95,7 +95,7 @@ def test_a_broken_jpeg_is_refused_and_the_next_one_served(make_cell, logged, dam
     cell = make_cell(input__transport="compressed")
     cell.start()
     cell.show_compressed(damage(whole_jpeg()), stamp=(1, 0))
-    cell.wait(lambda: cell.node._health.errors["image"] == 1, "the refusal")
+    cell.wait(lambda: cell.node.health.errors.get("image/compressed", 0) == 1, "the refusal")
     cell.show_compressed(whole_jpeg(), stamp=(2, 0))
     (found,) = cell.answers("detections", 1)
     assert found.header.stamp.sec == 2
@@ -138,14 +138,10 @@ def changed(**fields):
         ("{not json", ["JSON"]),
         ("", ["JSON"]),
         (changed(products=[{**GOOD["products"][0], "quantity": "two"}]), ["products", "quantity"]),
-        (changed(products=[{"product_id": "B", "quantity": 1, "reference_images": []}]),
-         ["products"]),
-        (changed(products=[{"product_id": "B", "quantity": 1, "reference_images": ["no.png"]}]),
-         ["'B'", "no.png"]),
         (changed(products="A"), ["products"]),
         (changed(version=1), ["version"]),
     ],
-    ids=["no JSON", "empty", "wrong type", "no references", "missing file", "no list", "older"],
+    ids=["no JSON", "empty", "wrong type", "no list", "older"],
 )  # fmt: skip
 def test_a_bad_manifest_leaves_the_one_before_in_force(make_cell, logged, tmp_path, bad, words):
     write_references(tmp_path)
@@ -154,7 +150,7 @@ def test_a_bad_manifest_leaves_the_one_before_in_force(make_cell, logged, tmp_pa
     cell.tell(GOOD)
     cell.status("manifest", lambda s: s.level == b"\x00")
     cell.tell(bad)
-    cell.wait(lambda: cell.node._health.errors["container/manifest"] == 1, "the refusal")
+    cell.wait(lambda: cell.node.health.errors.get("container/manifest", 0) == 1, "the refusal")
     status = cell.status("manifest", lambda s: s.level == b"\x01")
     assert status.message.startswith("refused: ")
     assert status.message.endswith("; T-1 v2 stays in force")
@@ -187,7 +183,7 @@ def test_a_model_that_is_not_the_one_described_stops_configure(
     assert line.startswith("cannot configure: ")
     assert str(tmp_path) in line
     assert "robollm export" in line
-    cell.status("lifecycle", lambda s: s.message == "unconfigured")
+    cell.status("lifecycle", lambda s: s.message.startswith("unconfigured"))
     # mended by the operator, without a new process
     assert cell.set_parameter(name, str(source)).successful
     assert cell.transition("configure")
@@ -196,7 +192,7 @@ def test_a_model_that_is_not_the_one_described_stops_configure(
 def test_an_unexpected_failure_is_logged_with_its_trace_and_survived(make_cell, logged):
     cell = make_cell()
     cell.start()
-    stages = cell.node._worker.stages
+    stages = cell.node.cell.worker.stages
     segment = stages.segmentation.segment
 
     def fail(frame):
@@ -205,12 +201,17 @@ def test_an_unexpected_failure_is_logged_with_its_trace_and_survived(make_cell, 
 
     stages.segmentation.segment = fail
     cell.show(IMAGE, stamp=(1, 0))
-    cell.wait(lambda: cell.node._health.errors["image"] == 1, "the failure")
+    cell.wait(lambda: cell.node.health.errors.get("image", 0) == 1, "the failure")
     cell.show(IMAGE, stamp=(2, 0))
-    (found,) = cell.answers("detections", 1)
-    assert found.header.stamp.sec == 2
+    empty, found = cell.answers("detections", 2)
+    assert (empty.header.stamp.sec, len(empty.detections)) == (1, 0)
+    assert (found.header.stamp.sec, len(found.detections)) == (2, 3)
+    assert len(cell.answers("defects", 2)[0].detections) == 0
+    counts = json.loads(cell.answers("timing", 2)[1].data)
+    assert (counts["received"], counts["processed"], counts["failed"]) == (2, 1, 1)
     (line,) = warnings(logged)
     assert "a bug" in line
+    assert "An empty answer is published" in line
     assert "Traceback" in line
 
 

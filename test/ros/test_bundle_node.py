@@ -95,7 +95,7 @@ def test_the_parameters_show_what_is_in_force(make, bundles, logged):
     }
     (line,) = [text for _, text in logged if "the bundle colours 1 (" in text]
     assert "segmentation.score_threshold=0.75" in line
-    assert cell.node._config.segmentation.score_threshold == 0.75
+    assert cell.node.health.config.segmentation.score_threshold == 0.75
 
 
 @pytest.mark.parametrize("value", [0.85, Config().segmentation.score_threshold])

@@ -77,7 +77,7 @@ def test_values_come_in_their_type_and_cannot_be_changed(make):
         ("rate_hz", float("nan"), "rate_hz must lie in"),
         ("transport", "pigeon", "transport must be one of raw, compressed, got 'pigeon'"),
         ("rate", 2.0, "unknown parameter 'rate'. Did you mean rate_hz?"),
-        ("xyz", 1, "unknown parameter 'xyz'. There are seed, rate_hz, frames"),
+        ("xyz", 1, "unknown parameter 'xyz'. There are seed, rate_hz, picks_per_s"),
     ],
 )
 def test_a_wrong_one_is_refused(make, name, value, words):

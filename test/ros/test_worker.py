@@ -1,8 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The robollm authors
 # SPDX-License-Identifier: Apache-2.0
-"""The worker keeps the order of manifests and answers the newest frame, however long one lasts."""
+"""The worker serves cameras in turns, jobs first, and survives whatever a network does."""
 
-import json
 import threading
 import time
 
@@ -12,160 +11,272 @@ import pytest
 pytest.importorskip("rclpy", reason="no ROS 2: neither the wheels nor a sourced installation")
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed")
 
-from robollm_core.config import Config
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+
+from robollm_core.errors import ImageError, RobollmError
 from robollm_core.pipeline import Stages
-from robollm_core.types import Frame, Manifest
-from robollm_ros.health import MANIFEST, OK, WARN, Health
+from robollm_core.types import DefectReport, Frame, Identification, Instance, Manifest
+from robollm_ros.cameras import Camera
+from robollm_ros.health import Health
+from robollm_ros.intake import Intake
+from robollm_ros.mailbox import FATES
 from robollm_ros.worker import Worker, warm_up
 
 pytestmark = pytest.mark.ros
 TIMEOUT_S = 20.0
+CAMERAS = tuple(Camera(name, f"{name}/image") for name in ("top", "wall", "arm"))
 
 
-class Empty:
-    """Three stages that find nothing; the references of chosen versions take their time."""
+class OneThing:
+    """Three stages that find one thing; a hook sees every frame first and may do anything."""
 
-    def __init__(self, slow=()):
-        self.entered = {version: threading.Event() for version in slow}
-        self.proceed = {version: threading.Event() for version in slow}
-        self.prepared = []
+    def __init__(self):
+        self.hook = lambda frame: None
+        self.score = 0.5
+        self.probability = 1.0
+        self.similarity = 0.9
 
     def segment(self, frame):
-        return ()
+        self.hook(frame)
+        return (Instance((1, 1, 3, 3), np.ones((2, 2), np.bool_), self.score),)
 
     def inspect(self, frame, instances, crops=None):
-        return ()
+        return (DefectReport((0.0, self.probability, 0.0), "nominal", 0.0),) * len(instances)
 
     def identify(self, frame, instances, manifest, crops=None):
-        return ()
+        return (Identification((("apple", self.similarity),), "apple"),) * len(instances)
 
-    def prepare(self, manifest: Manifest):
-        self.prepared.append(manifest.version)
-        if manifest.version in self.entered:
-            self.entered[manifest.version].set()
-            assert self.proceed[manifest.version].wait(TIMEOUT_S)
+    def warm_up(self):
+        pass
 
 
 class Bench:
-    """A running worker whose messages are numbers; `answered` holds (number, version)."""
+    """A worker whose frames are numbers: their stamp is the number."""
 
-    def __init__(self, *slow):
-        self.stages, self.health, self.answered = Empty(slow), Health(), []
+    def __init__(self, cameras=CAMERAS):
+        self.stages, self.health, self.answers, self.logged = OneThing(), Health(), [], []
+        self.health.restart(camera.name for camera in cameras)
+        self.intake = Intake(cameras, self.health, now_ns=lambda: 10**9, log=self._log)
         self.worker = Worker(
-            Stages(self.stages, self.stages, self.stages), self.health,
-            decode=lambda number: (Frame(np.zeros((4, 6, 3), np.uint8), stamp_ns=number), None),
-            publish=self._publish, log=lambda topic, text: None,
+            Stages(self.stages, self.stages, self.stages), self.health, self.intake,
+            decode=self._decode, publish=self._publish, log=self._log,
         )  # fmt: skip
 
+    def _decode(self, message):
+        if message.format == "broken":
+            raise ImageError("no image.")
+        stamp = message.header.stamp.nanosec
+        return Frame(np.zeros((4, 6, 3), np.uint8), stamp, "tote"), message.header
+
     def _publish(self, answer):
-        self.answered.append((answer.result.stamp_ns, answer.result.manifest[1]))
-        return {}
+        self.answers.append(answer)
+        return {"total": 1.0, **answer.ms}
 
-    def tell(self, version):
-        manifest = {"container_id": "T-1", "version": version, "products": []}
-        self.worker.read_manifest(json.dumps(manifest))
+    def _log(self, topic, text):
+        self.logged.append((topic, text))
 
-    def show(self, number):
-        self.worker.mailbox.put((number, time.perf_counter()))
+    def show(self, camera, number, kind="jpeg"):
+        header = Header(stamp=Time(nanosec=number), frame_id="tote")
+        self.worker.put(camera, CompressedImage(header=header, format=kind))
 
-    def release(self, version):
-        self.stages.proceed[version].set()
-
-    def entered(self, version):
-        assert self.stages.entered[version].wait(TIMEOUT_S), f"version {version} was never embedded"
+    def served(self):
+        return [(answer.camera, answer.result.stamp_ns) for answer in self.answers]
 
     def wait(self, done, what):
         end = time.monotonic() + TIMEOUT_S
         while not done():
             assert time.monotonic() < end, f"waited {TIMEOUT_S} s for {what}"
-            time.sleep(0.005)
+            time.sleep(0.002)
 
-    def status(self):
-        statuses = self.health.statuses(
-            Config(), self.worker.manifest, {"received": 0, "dropped": 0}, {}
-        )
-        return statuses[-1]
+    def hold(self):
+        """Let the next frame wait in its network; returns what lets it go on."""
+        entered, proceed = threading.Event(), threading.Event()
+
+        def hook(frame):
+            self.stages.hook = lambda frame: None
+            entered.set()
+            assert proceed.wait(TIMEOUT_S)
+
+        self.stages.hook = hook
+        self.show("top", 1)
+        assert entered.wait(TIMEOUT_S)
+        return proceed
+
+    def counts(self, camera="top"):
+        counts = self.worker.counts()[camera]
+        assert counts["received"] == sum(counts[name] for name in (*FATES, "waiting"))
+        return {name: value for name, value in counts.items() if value}
 
 
 @pytest.fixture
-def run():
-    benches = []
-
-    def start(*slow):
-        benches.append(Bench(*slow))
-        benches[-1].worker.start()
-        return benches[-1]
-
-    yield start
-    for bench in benches:
-        for event in bench.stages.proceed.values():
-            event.set()
-        bench.worker.stop()
+def bench():
+    made = Bench()
+    made.worker.start()
+    yield made
+    made.worker.stop()
 
 
-def test_an_older_manifest_does_not_undo_one_that_is_being_embedded(run):
-    bench = run(3)
-    bench.tell(1)
-    bench.wait(lambda: bench.worker.manifest, "version 1")
-    bench.tell(3)
-    bench.entered(3)
-    bench.tell(2)
-    bench.release(3)
-    bench.wait(lambda: bench.health.errors[MANIFEST] == 1, "the refusal of version 2")
-    assert bench.worker.manifest.version == 3
-    assert bench.stages.prepared == [1, 3]
-    assert "version 3, got the older 2" in bench.health.refusal
+def test_cameras_that_wait_are_served_in_turns_each_with_its_newest_frame(bench):
+    proceed = bench.hold()
+    for number in (10, 11):
+        for name in ("arm", "top", "wall"):
+            bench.show(name, number)
+    proceed.set()
+    bench.wait(lambda: len(bench.answers) == 4, "four answers")
+    assert bench.served() == [("top", 1), ("wall", 11), ("arm", 11), ("top", 11)]
+    assert bench.counts() == {"received": 3, "processed": 2, "dropped_mailbox": 1}
 
 
-def test_after_embedding_the_newest_frame_is_answered_and_not_the_one_that_waited(run):
-    bench = run(1, 2)
-    bench.tell(1)
-    bench.entered(1)
-    bench.show(10)
-    bench.tell(2)
-    bench.release(1)
-    bench.entered(2)
-    bench.show(20)
-    bench.show(30)
-    bench.release(2)
-    bench.wait(lambda: (30, 2) in bench.answered, "the newest frame")
-    assert bench.answered == [(10, 1), (30, 2)]
-    assert bench.worker.mailbox.counts == {"received": 3, "dropped": 1}
+def test_jobs_go_before_frames_and_a_job_that_fails_ends_nothing(bench):
+    proceed, order = bench.hold(), []
+    bench.show("wall", 2)
+
+    def urgent():
+        order.append(("urgent", bench.worker.busy()[0], len(bench.answers)))
+        raise ZeroDivisionError("a bug")
+
+    bench.worker.urgent(urgent)
+    assert bench.worker.errand(lambda: order.append(("errand", len(bench.answers))))
+    proceed.set()
+    bench.wait(lambda: len(bench.answers) == 2, "both answers")
+    assert order == [("urgent", "a job", 1), ("errand", 1)]
+    assert bench.served() == [("top", 1), ("wall", 2)]
+    ((_, text),) = bench.logged
+    assert "a bug" in text
 
 
-def test_a_refusal_is_remembered_until_a_later_manifest_is_in_force(run):
-    bench = run(2, 3)
-    bench.tell(1)
-    bench.wait(lambda: bench.worker.manifest, "version 1")
-    assert bench.status().level == OK
-    bench.worker.read_manifest("{no JSON")
-    assert bench.status().level == WARN
-    bench.tell(2)
-    bench.entered(2)
-    assert bench.status().message.endswith("; T-1 v1 stays in force")
-    bench.worker.read_manifest("{no JSON")  # newer than version 2, which is accepted in spite
-    bench.release(2)
-    bench.wait(lambda: bench.worker.manifest.version == 2, "version 2")
-    bench.tell(3)
-    bench.entered(3)
-    assert bench.status().message.endswith("; T-1 v2 stays in force")
-    bench.release(3)
-    bench.wait(lambda: bench.status().level == OK, "the end of the warning")
-    assert bench.worker.manifest.version == 3
+def test_busy_says_what_is_done_and_for_how_long(bench):
+    assert bench.worker.busy() is None
+    proceed = bench.hold()
+    time.sleep(0.05)
+    what, secs = bench.worker.busy()
+    assert what == "a frame of top"
+    assert 0.05 <= secs < TIMEOUT_S
+    proceed.set()
+    bench.wait(lambda: bench.worker.busy() is None, "the end of the frame")
 
 
-def test_a_manifest_that_came_before_the_start_needs_no_frame_to_count():
-    bench = Bench()
-    bench.tell(5)
+def test_a_frame_that_is_no_image_is_skipped_and_counted(bench):
+    bench.show("top", 1, "broken")
+    bench.show("wall", 2)
+    bench.wait(lambda: bench.answers, "the frame after it")
+    assert bench.served() == [("wall", 2)]
+    assert bench.counts() == {"received": 1, "decode_errors": 1}
+    ((topic, text),) = bench.logged
+    assert topic == "top/image"
+    assert text == "no image. The frame is skipped."
+    assert bench.health.failures == 0
+
+
+def fail(frame):
+    raise RuntimeError("the device is lost")
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda stages: setattr(stages, "hook", fail),
+        lambda stages: setattr(stages, "score", float("nan")),
+        lambda stages: setattr(stages, "probability", float("inf")),
+        lambda stages: setattr(stages, "similarity", float("nan")),
+    ],
+    ids=["raises", "score", "probability", "similarity"],
+)
+def test_a_network_that_fails_gives_an_empty_answer_that_is_counted(bench, break_it):
+    break_it(bench.stages)
+    bench.worker.manifest = Manifest("T-1", 4, ())
+    for number in (1, 2, 3):
+        bench.show("top", number)
+        bench.wait(lambda n=number: len(bench.answers) == n, "the empty answer")
+        (answer, result) = bench.answers[-1], bench.answers[-1].result
+        assert (result.items, result.stamp_ns, result.camera) == ((), number, "tote")
+        assert (result.image_size_px, result.manifest) == ((4, 6), ("T-1", 4))
+        assert answer.header.frame_id == "tote"
+        assert answer.counts["failed"] == answer.counts["errors"] == number
+    bench.wait(lambda: bench.health.failures == 3, "health to know")
+    assert bench.counts() == {"received": 3, "failed": 3}
+    assert len(bench.logged) == 1, "told, but not with every frame"
+    bench.stages.__init__()
+    bench.show("top", 4)
+    bench.wait(lambda: bench.health.failures == 0, "the end of the row")
+    assert bench.counts() == {"received": 4, "failed": 3, "processed": 1}
+
+
+def test_deactivation_does_not_wait_for_a_network_that_hangs(bench):
+    proceed = bench.hold()
+    bench.show("wall", 2)
+    begun = time.monotonic()
+    assert not bench.worker.stop(give_up=lambda: time.monotonic() - begun > 0.1)
+    assert time.monotonic() - begun < 5.0
+    assert bench.worker.busy() is None
+    assert bench.counts() == {"received": 1, "failed": 1}
+    assert bench.counts("wall") == {"received": 1, "dropped_mailbox": 1}
+    with pytest.raises(RobollmError, match="still has not answered"):
+        bench.worker.start()
+    proceed.set()  # it comes back after all: nobody wants its answer any more
+    bench.wait(lambda: not bench.worker._thread.is_alive(), "the thread to end")
+    assert bench.answers == []
+    assert bench.counts() == {"received": 1, "failed": 1}
     bench.worker.start()
-    bench.wait(lambda: bench.worker.manifest, "version 5")
+    bench.show("top", 5)
+    bench.wait(lambda: bench.answers, "an answer after the new start")
+    assert bench.served() == [("top", 5)]
+
+
+def test_the_frame_at_hand_is_answered_before_the_end(bench):
+    proceed = bench.hold()
+    stopper = threading.Thread(target=bench.worker.stop)
+    stopper.start()
+    time.sleep(0.05)
+    proceed.set()
+    stopper.join(TIMEOUT_S)
+    assert bench.served() == [("top", 1)]
+
+
+def test_new_stages_count_from_the_next_frame(bench):
+    other = OneThing()
+    other.score = 0.25
+    bench.show("top", 1)
+    bench.wait(lambda: len(bench.answers) == 1, "the first answer")
+    bench.worker.stages = Stages(other, other, other)
+    bench.show("top", 2)
+    bench.wait(lambda: len(bench.answers) == 2, "the second answer")
+    assert [a.result.items[0].instance.score for a in bench.answers] == [0.5, 0.25]
+
+
+def test_under_load_every_frame_of_every_camera_is_accounted_for(bench):
+    bench.intake.cameras = {
+        camera.name: Camera(camera.name, camera.topic, max_rate_hz=rate)
+        for camera, rate in zip(CAMERAS, (0.0, 50.0, 0.0), strict=True)
+    }
+    bench.stages.hook = lambda frame: time.sleep(0.001)
+
+    def camera(name):
+        for number in range(1, 201):
+            bench.show(name, number, "broken" if number % 7 == 0 else "jpeg")
+            time.sleep(0.0005)
+
+    threads = [threading.Thread(target=camera, args=(each.name,)) for each in CAMERAS]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        for each in CAMERAS:
+            bench.counts(each.name)
     bench.worker.stop()
+    answered = [name for name, _ in bench.served()]
+    for each in CAMERAS:
+        counts = bench.counts(each.name)
+        assert counts["received"] == 200
+        assert counts["processed"] == answered.count(each.name)
+    assert bench.counts("wall")["dropped_rate"] > 0
 
 
 def test_every_network_is_warmed_up_as_often_as_asked():
     calls = []
 
-    class Noting(Empty):
+    class Noting(OneThing):
         def segment(self, frame):
             calls.append("segmentation")
             return ()

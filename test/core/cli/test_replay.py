@@ -90,10 +90,9 @@ def test_a_manifest_holds_from_when_it_was_recorded(tmp_path, words):
 BAD = {
     "not json": "{",
     "unknown field type": json.dumps({"container_id": 5, "products": []}),
-    "no references": json.dumps(
-        {"container_id": "T-1", "version": 9, "products": [{"product_id": "x"}]}
+    "unknown product field": json.dumps(
+        {"container_id": "T-1", "version": 9, "products": [{"product_id": "x", "colour": 1}]}
     ),
-    "lost reference": manifest_text([{"product_id": "x", "reference_images": ["nowhere.jpg"]}]),
     "older version": manifest_text([], version=0),
 }
 

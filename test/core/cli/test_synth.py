@@ -58,12 +58,14 @@ WORDS = {
     "jobs": ("--jobs", "1"),
     "meshes": ("--meshes", "scans"),
     "raw": ("--raw",),
+    "states": ("--states", "3"),
 }
 TAKEN = {
     "segmentation": {"images", "split", "subset", "jobs", "meshes"},
     "identification": {"picks", "split", "jobs", "meshes"},
     "defects": {"images", "split", "jobs", "meshes"},
     "bag": {"images", "raw"},
+    "cell": {"states"},
 }
 
 
@@ -102,6 +104,7 @@ def test_what_is_not_given_is_filled_in(command, tmp_path, made, kind):
         "subset": "all",
         "jobs": os.cpu_count() or 1,
         "raw": False,
+        "states": 24,
     }
     wanted = {name: usual.get(name) if name in TAKEN[kind] else None for name in WORDS}
     assert {name: getattr(made[0], name) for name in WORDS} == wanted

@@ -43,6 +43,11 @@ def test_without_a_scale_the_best_reference_decides(similarity):
     np.testing.assert_array_equal(scores[:, 1], similarity[:, 4:].max(axis=1))
 
 
+@given(cosines, scales)
+def test_with_one_reference_each_a_score_is_its_cosine(similarity, scale):
+    np.testing.assert_array_equal(item_scores(similarity, np.arange(7), scale), similarity)
+
+
 def test_references_that_agree_outweigh_a_single_odd_one():
     similarity = np.array([[0.90, 0.10, 0.10, 0.86, 0.85, 0.84]], np.float32)
     starts = np.array([0, 3])

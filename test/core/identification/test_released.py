@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Released networks: their heads against a second writing, and how the stage scores them."""
 
+import math
+
 import colour_cell
 import foreign_weights as foreign
 import numpy as np
@@ -156,6 +158,13 @@ def test_raw_dot_products_are_told_whole(tmp_path):
     assert found.item_id == "apple"
     assert found.candidates[0] == ("apple", pytest.approx(float(apple @ apple), rel=1e-3))
     assert found.candidates[0][1] > 100
+
+
+def test_a_stage_says_how_its_scores_are_to_be_read():
+    released = Identifier(Dots(), sidecar(), IdentificationConfig())
+    assert (released.unit, released.scale) == (3.0, math.inf)
+    native = Identifier(Dots(), sidecar(scoring="native", scale=7.5), IdentificationConfig())
+    assert (native.unit, native.scale) == (1.0, 7.5)
 
 
 def test_thresholds_are_of_the_dot_product_by_dimension(tmp_path):

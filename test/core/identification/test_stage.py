@@ -21,9 +21,12 @@ from colour_cell import (
 )
 
 from robollm_core.config import IdentificationConfig, RuntimeConfig
-from robollm_core.errors import ArtifactError, ManifestError
-from robollm_core.identification.gallery import MAX_IMAGE_BYTES, Gallery
-from robollm_core.identification.stage import Identifier
+from robollm_core.errors import ArtifactError, ManifestError, NotFiniteError
+from robollm_core.identification.embedder import Embedder
+from robollm_core.identification.embeddings import Embeddings
+from robollm_core.identification.gallery import Gallery
+from robollm_core.identification.references import MAX_IMAGE_BYTES, ReferenceRoot
+from robollm_core.identification.stage import Identifier, _best, _products
 from robollm_core.images import CropSpec
 from robollm_core.manifests import parse_manifest
 from robollm_core.runtime.artifact import Sidecar, load_artifact
@@ -193,7 +196,7 @@ def test_references_go_through_the_engine_in_batches(make, engine, tmp_path):
         cv2.imwrite(str(path), np.full((8, 8, 3), index, np.uint8))
         products.append({"product_id": f"p{index}", "reference_images": [path.name]})
     make().prepare(parse_manifest(manifest_text(products), "x"))
-    assert engine.batches == [16, 16, 8]
+    assert engine.batches == [4] * 10  # few, so that a frame need not wait long
 
 
 def test_many_instances_are_embedded_in_batches(make, engine, manifest):
@@ -232,38 +235,155 @@ def break_references(folder, how):
         os.truncate(folder / "references/lime.png", MAX_IMAGE_BYTES + 1)
 
 
-@pytest.mark.parametrize(
-    "how", ["missing", "truncated", "no image", "empty folder", "pipe", "huge"]
-)
-def test_an_item_without_references_is_named_and_mending_it_helps(make, tmp_path, how):
+def mend_references(folder):
+    place = folder / "references/lime.png"
+    if place.is_dir():
+        place.rmdir()
+    place.unlink(missing_ok=True)
+    write_references(folder)
+
+
+REASONS = {
+    "missing": "No such file",
+    "truncated": "truncated",
+    "no image": "neither JPEG nor PNG",
+    "empty folder": "without a JPEG or PNG",
+    "pipe": "no regular file",
+    "huge": f"more than {MAX_IMAGE_BYTES} bytes",
+}
+
+
+@pytest.mark.parametrize("how", REASONS)
+def test_an_item_without_a_readable_reference_cannot_be_matched_and_is_listed(make, tmp_path, how):
     products = write_references(tmp_path)
     break_references(tmp_path, how)
     manifest = parse_manifest(manifest_text(products), "x")
-    stage = make()
-    with pytest.raises(ManifestError, match="'lime'"):
-        stage.prepare(manifest)
-    if how == "empty folder":
-        (tmp_path / "references/lime.png").rmdir()
-    if how == "pipe":
-        (tmp_path / "references/lime.png").unlink()
-    write_references(tmp_path)
+    stage, frame = make(), Frame(draw_tote())
     stage.prepare(manifest)
+    told = stage.gallery_status()
+    assert (told["products"], told["embedded"], told["references"]) == (3, 2, 2)
+    assert (told["missing_count"], told["unreadable"]) == (1, 1)
+    (missing,) = told["missing"]
+    assert missing["item_id"] == "lime"
+    assert REASONS[how] in missing["reason"]
+    assert "lime.png" in missing["reason"]
+    (answer,) = stage.identify(frame, instances(["apple"]), manifest)
+    assert answer.item_id == "apple"
+    assert {item for item, _ in answer.candidates} == {"apple", "plum"}
+    mend_references(tmp_path)
+    stage.prepare(manifest)  # the same manifest, sent again
+    assert stage.gallery_status()["missing"] == []
+    (answer,) = stage.identify(frame, instances(["lime"]), manifest)
+    assert answer.item_id == "lime"
+
+
+def test_where_nothing_can_be_read_every_answer_is_unknown(make, tmp_path):
+    products = [
+        {"product_id": f"p{n}", "reference_images": [f"none/{n}.png"]} for n in range(12)
+    ] + [{"product_id": "bare"}]
+    manifest = parse_manifest(manifest_text(products), "x")
+    stage = make()
+    stage.prepare(manifest)
+    answers = stage.identify(Frame(draw_tote()), instances(), manifest)
+    assert [(answer.item_id, answer.candidates) for answer in answers] == [("", ())] * 3
+    told = stage.gallery_status(manifest)
+    assert (told["products"], told["embedded"], told["missing_count"]) == (13, 0, 13)
+    assert len(told["missing"]) == 10  # the first ones
+    assert stage.gallery_status(Manifest("other", 1, ()))["products"] == 0
+
+
+def test_an_item_is_matched_by_the_references_that_can_be_read(make, tmp_path):
+    products = write_references(tmp_path)
+    products[1]["reference_images"] += ["gone.png", "lost.png"]
+    manifest = parse_manifest(manifest_text(products), "x")
+    stage = make()
+    stage.prepare(manifest)
+    told = stage.gallery_status()
+    assert (told["embedded"], told["missing_count"], told["unreadable"]) == (3, 0, 2)
+    (answer,) = stage.identify(Frame(draw_tote()), instances(["lime"]), manifest)
+    assert answer.item_id == "lime"
+
+
+def test_a_network_that_answers_nan_is_an_error_and_no_answer(make, engine, manifest):
+    stage, frame = make(), Frame(draw_tote())
+    whole = engine.run
+    engine.run = lambda inputs: {k: np.full_like(v, np.nan) for k, v in whole(inputs).items()}
+    with pytest.raises(NotFiniteError, match="3 of 3 reference images"):
+        stage.prepare(manifest)
+    assert stage.gallery_status()["products"] == 0
+    engine.run = whole
+    stage.prepare(manifest)
+    engine.run = lambda inputs: {k: v * np.inf for k, v in whole(inputs).items()}
+    with pytest.raises(NotFiniteError, match="2 of 2 crops"):
+        stage.identify(frame, instances(["lime", "plum"]), manifest)
 
 
 def test_the_gallery_forgets_the_oldest(engine, tmp_path, monkeypatch):
-    monkeypatch.setattr("robollm_core.identification.gallery.MAX_EMBEDDINGS", 2)
-    monkeypatch.setattr("robollm_core.identification.gallery.MAX_MANIFESTS", 1)
+    monkeypatch.setattr("robollm_core.identification.embeddings.MAX_EMBEDDINGS", 2)
+    monkeypatch.setattr("robollm_core.identification.gallery.MAX_MANIFESTS", 2)
     write_references(tmp_path)
-    gallery = Gallery(engine, CropSpec.from_json(CROP), "model", tmp_path)
+    root = ReferenceRoot(tmp_path)
+    gallery = Gallery(Embeddings(Embedder(engine, CropSpec.from_json(CROP)), root), root)
 
-    def show(item):
-        gallery.references(Manifest("T", 1, (ManifestItem(
+    def show(item, version=1):
+        gallery.references(Manifest("T", version, (ManifestItem(
             item, reference_images=(f"references/{item}.png",)),)))  # fmt: skip
         return engine.images
 
-    assert [show(item) for item in ("apple", "lime", "apple", "plum")] == [1, 2, 2, 3]
-    assert show("apple") == 3  # used later than lime
-    assert show("lime") == 4
+    assert [show(item) for item in ("apple", "lime")] == [1, 2]
+    assert show("apple") == 2  # its manifest is remembered
+    assert show("apple", version=2) == 2  # its embedding is
+    assert show("plum") == 3
+    assert show("apple", version=3) == 3  # used later than lime
+    assert show("lime", version=3) == 4
+
+
+def test_manifests_that_are_too_large_together_are_forgotten(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr("robollm_core.identification.gallery.MAX_BYTES", 1)
+    write_references(tmp_path)
+    root = ReferenceRoot(tmp_path)
+    gallery = Gallery(Embeddings(Embedder(engine, CropSpec.from_json(CROP)), root), root)
+    made = [
+        Manifest(item, 1, (ManifestItem(item, reference_images=(f"references/{item}.png",)),))
+        for item in COLOURS
+    ]
+    for manifest in made:
+        gallery.references(manifest)
+    assert [gallery.known(manifest) is not None for manifest in made] == [False, True, True]
+
+
+def test_a_manifest_with_too_many_references_is_refused(make, monkeypatch, manifest):
+    monkeypatch.setattr("robollm_core.identification.gallery.MAX_REFERENCES", 2)
+    with pytest.raises(ManifestError, match="more than 2 reference images"):
+        make().prepare(manifest)
+
+
+def test_an_equal_manifest_from_another_message_is_not_embedded_again(make, engine, tmp_path):
+    text = manifest_text(write_references(tmp_path))
+    first, second = parse_manifest(text, "x"), parse_manifest(text, "y")
+    stage = make()
+    stage.prepare(first)
+    stage.prepare(second)
+    references = stage._gallery.references
+    assert references(first) is references(second)
+    assert engine.images == 3
+
+
+@pytest.mark.parametrize(("queries", "rows", "dim"), [(1, 1, 3), (7, 900, 256), (5, 3000, 128)])
+def test_products_are_those_of_the_matrices(queries, rows, dim):
+    rng = np.random.default_rng(0)
+    left = rng.standard_normal((queries, dim)).astype(np.float32)
+    right = rng.standard_normal((rows, dim)).astype(np.float32)
+    wanted = left.astype(np.float64) @ right.T.astype(np.float64)
+    np.testing.assert_allclose(_products(left, right), wanted, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kinds", [3, 10**6])
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 9, 1000])
+def test_the_best_come_first_and_of_equals_the_earlier(size, kinds):
+    scores = np.random.default_rng(size).integers(0, kinds, size).astype(np.float32)
+    wanted = sorted(range(size), key=lambda place: (-scores[place], place))[:2]
+    assert _best(scores, 2).tolist() == wanted
 
 
 @pytest.mark.parametrize(

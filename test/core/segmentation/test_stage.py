@@ -9,7 +9,7 @@ pytest.importorskip("onnx")
 from colour_cell import INPUT_HW, segmentation
 
 from robollm_core.config import RuntimeConfig, SegmentationConfig
-from robollm_core.errors import ArtifactError
+from robollm_core.errors import ArtifactError, NotFiniteError
 from robollm_core.runtime.artifact import Sidecar, load_artifact
 from robollm_core.runtime.factory import load_engine
 from robollm_core.segmentation.stage import Segmenter
@@ -75,10 +75,24 @@ def test_highest_score_comes_first_whatever_the_graph_says(make):
     assert [i.score for i in found] == pytest.approx([0.9, 0.7, 0.6])
 
 
-def test_scores_that_are_no_number_and_boxes_of_nothing_are_left_out(make):
-    boxes = [(8, 8, 40, 40), (np.nan, 0, 5, 5), (300, 300, 400, 400), (9, 9, 9, 30)]
-    stage = make(boxes, [np.nan, 0.9, 0.9, 0.9])
+def test_boxes_of_nothing_are_left_out(make):
+    stage = make([(300, 300, 400, 400), (9, 9, 9, 30)], [0.9, 0.9])
     assert stage.segment(frame()) == ()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("output", ["boxes", "scores", "masks"])
+def test_what_is_no_number_is_refused_and_does_not_pass_for_an_empty_tote(make, output, bad):
+    boxes, scores = np.float32([(8, 8, 40, 40), (9, 9, 30, 30)]), np.float32([0.9, 0.9])
+    masks = np.ones((2, 28, 28), np.float32)
+    {"boxes": boxes, "scores": scores, "masks": masks}[output][0] = bad
+    with pytest.raises(NotFiniteError, match=output):
+        make(boxes, scores, masks).segment(frame())
+
+
+def test_an_unused_slot_of_the_graph_may_hold_anything(make):
+    boxes, scores = [(8, 8, 40, 40), (np.nan, np.nan, np.nan, np.nan)], [0.9, 0.0]
+    assert len(make(boxes, scores).segment(frame())) == 1
 
 
 def test_the_box_is_the_extent_of_the_mask(make):
