@@ -19,10 +19,14 @@ import numpy.typing as npt
 
 from robollm_core.errors import ConfigError, ImageError, ShapeError
 from robollm_core.geometry import Box, Letterbox, halved, halvings
+from robollm_core.image_headers import jpeg_is_whole, jpeg_pixels, png_is_whole, png_pixels
 from robollm_core.types import BoolArray, Float32Array, UInt8Array
 
 GREY = 128
 """What a network sees where there is nothing to see; 0 after normalisation."""
+
+MAX_PIXELS = 100_000_000
+"""The largest image that is decoded: 300 MB of pixels."""
 
 CUT = 2
 """Counts the ways in which `crop` has cut; what was kept of crops belongs to one of them."""
@@ -283,14 +287,17 @@ def decode_image(data: bytes, source: str) -> UInt8Array:
     if not data:
         raise ImageError(f"{source} is empty; expected a JPEG or PNG image.")
     if data.startswith(b"\xff\xd8"):
-        whole = _jpeg_is_whole(data)
+        whole, pixels = jpeg_is_whole(data), jpeg_pixels(data)
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
-        whole = _png_is_whole(data)
+        whole, pixels = png_is_whole(data), png_pixels(data)
     else:
         raise ImageError(f"{source} is neither JPEG nor PNG (starts with {data[:8]!r}).")
     # OpenCV fills what is missing with grey and goes on, hence the look at the bytes
     if not whole:
         raise ImageError(f"{source} is truncated after {len(data)} bytes. Send the whole image.")
+    # a file of some kilobytes may claim gigabytes of pixels
+    if pixels > MAX_PIXELS:
+        raise ImageError(f"{source} has {pixels} pixels; at most {MAX_PIXELS} are decoded.")
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         decoded = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
@@ -299,33 +306,6 @@ def decode_image(data: bytes, source: str) -> UInt8Array:
     if decoded is None or decoded.size == 0:
         raise ImageError(f"{source} cannot be decoded; the image data is broken.")
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
-
-
-def _jpeg_is_whole(data: bytes) -> bool:
-    """Walk the segments of a JPEG up to its end-of-image marker (ITU-T T.81, annex B)."""
-    at = 2
-    while 0 <= at < len(data) - 1:
-        marker = data[at + 1]
-        if data[at] != 0xFF or marker == 0xD9:
-            return data[at] == 0xFF
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # stuffed or without a length
-            at = data.find(b"\xff", at + 2)
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-            if marker == 0xDA:  # scan data runs to the next marker
-                at = data.find(b"\xff", at)
-    return False
-
-
-def _png_is_whole(data: bytes) -> bool:
-    at = 8
-    while at + 12 <= len(data):
-        if data[at + 4 : at + 8] == b"IEND":
-            return True
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return False
 
 
 def from_ros_image(

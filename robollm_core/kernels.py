@@ -28,7 +28,7 @@ def _compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., An
             if isinstance(error, NumbaError):
                 raise
             done = njit(signature, nogil=True)(loop)  # no folder for what is compiled
-        return done  # type: ignore[no-any-return]
+        return done
 
     return compile_now
 
@@ -56,7 +56,7 @@ def _compare(above: Any, under: Any, weights: Any, level: Any, out: Any, hit: An
         out[x] = inside
         hit[x] |= inside
         some |= inside
-    return some != 0
+    return bool(some)
 
 
 @_compiled(

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from robollm_core.cli.processes import Program, own_environment
 from robollm_core.errors import ConfigError, DependencyError
+from robollm_core.runtime.artifact import share_folder
 
-CAMERAS = ("tote_top", "tote_wall", "on_arm_low", "far_tray")
 NEEDED = {
     "rclpy": "source a ROS 2 installation, or run: pip install '.[ros]' in the checkout",
     "vision_msgs": "run `make setup`, or install ros-$ROS_DISTRO-vision-msgs",
@@ -106,7 +106,6 @@ def perception_words(args: argparse.Namespace) -> list[str]:
     """
     settings = [
         ("autostart", "true"),
-        ("camera_names", f"[{', '.join(CAMERAS)}]"),
         ("input.transport", "compressed"),
         ("identification.reference_root", _said(str(args.out.resolve() / "cell"))),
     ]
@@ -115,7 +114,9 @@ def perception_words(args: argparse.Namespace) -> list[str]:
         if not (name and equals):
             raise ConfigError(f"--set takes NAME=VALUE, got {text!r}.")
         settings.append((name, value))
-    return _ros_arguments(args.namespace, settings)
+    # of the cameras: which there are, and that three of them send a frame a pick and no more
+    cameras = ["--params-file", str(share_folder() / "config/sim_cell_cameras.yaml")]
+    return _ros_arguments(args.namespace, settings) + cameras
 
 
 def _ros_arguments(namespace: str, settings: Sequence[tuple[str, str]]) -> list[str]:

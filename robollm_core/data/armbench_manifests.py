@@ -26,7 +26,7 @@ class PickManifest:
         container_id: start of the sha256 of container.json; ARMBench names no container.
         text: JSON of the form robollm.container_manifest/1.
         unreferenced: items of the container that are not on it, as they have no
-            reference image: a cell refuses a manifest that it cannot look for whole.
+            reference image: nothing could match it.
             Item id to what is known of it.
     """
 

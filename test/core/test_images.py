@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images from outside are refused when broken, and crops are what they say."""
 
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -288,3 +290,17 @@ def test_a_crop_is_not_shifted_however_large_its_window(wide, high, mode):
     # a window that is widened to be halved moves its far edge by less than a pixel of the crop
     assert np.abs(got[4, :, 0] - middle)[seen].max(initial=0) <= 1 + across / 8
     assert np.abs(got[4, :, 0] - middle)[:1][seen[:1]].max(initial=0) <= 1 + across / 64
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg"])
+def test_a_small_file_cannot_claim_gigabytes_of_pixels(kind):
+    """As a hostile sender would: the header of a sound image says another size."""
+    data = bytearray(cv2.imencode(kind, np.zeros((16, 24, 3), np.uint8))[1].tobytes())
+    if kind == ".png":
+        data[16:24] = (30_000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    else:
+        at = data.index(b"\xff\xc0")
+        data[at + 5 : at + 9] = (30_000).to_bytes(2, "big") * 2
+    with pytest.raises(ImageError, match="900000000 pixels; at most"):
+        decode_image(bytes(data), "the photo")

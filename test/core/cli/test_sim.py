@@ -3,12 +3,14 @@
 """The words that start a simulated cell, and what is said when it cannot start."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 import yaml
 
 from robollm_core.cli import sim
 from robollm_core.errors import ConfigError, DependencyError, RobollmError
+from robollm_core.synthetic.states import HELD_CAMERAS
 
 
 def arguments(*words):
@@ -28,9 +30,15 @@ def test_both_programs_speak_of_the_same_cell(tmp_path):
     cell, node = parameters(sim.sim_cell_words(args)), parameters(sim.perception_words(args))
     assert cell["cell_folder"] == node["identification.reference_root"] == str(tmp_path / "cell")
     assert cell["transport"] == node["input.transport"]
-    assert node["camera_names"] == list(sim.CAMERAS)
     assert (cell["rate_hz"], cell["seed"], cell["faults"]) == (3.0, 7, "blur=1")
     assert cell["cameras"] == "all"
+
+
+def test_the_node_hears_every_camera_of_the_cell():
+    words = sim.perception_words(arguments())
+    file = Path(words[words.index("--params-file") + 1])
+    told = yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
+    assert told["camera_names"] == ["tote_top", *HELD_CAMERAS]
 
 
 def test_a_folder_that_looks_like_a_number_stays_a_text(tmp_path, monkeypatch):
