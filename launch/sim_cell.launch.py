@@ -70,12 +70,11 @@ def generate_launch_description():
         on_exit=OpaqueFunction(function=end_all),
     )
     perception = PathJoinSubstitution([FindPackageShare("robollm"), "launch/perception.launch.py"])
+    several = EqualsSubstitution(said["cameras"], "all")
     arguments = {
         "reference_root": said["cell_folder"],
         "transport": said["transport"],
-        "cameras_file": IfElseSubstitution(
-            EqualsSubstitution(said["cameras"], "all"), PathJoinSubstitution(CAMERAS)
-        ),
+        "cameras_file": IfElseSubstitution(several, PathJoinSubstitution(CAMERAS)),
     }
     included = IncludeLaunchDescription(perception, launch_arguments=arguments.items())
     return LaunchDescription([*declared, included, simulator])

@@ -39,7 +39,9 @@ from robollm_ros.worker import SKIPPED, Worker
 PICK = "pick/event"
 KEPT = "The manifest before stays in force."
 MISSING = "The view counts as missing."
-END_S = 1.2
+LAST_S = 0.3
+"""So long cleanup waits for a batch of references that is being embedded."""
+END_S = 1.0
 """So long a process that is asked to end waits for the frame at hand."""
 
 
@@ -102,10 +104,10 @@ class Configured:
         self.services = Services(node, self, stages, stored)
         self._inputs: Inputs | None = None
         self._doomed: Manifest | None = None
-        self._announcing = threading.Lock()
         self._link(config, cameras)
 
     def _link(self, config: Config, cameras: tuple[Camera, ...]) -> None:
+        self._announcing = threading.Lock()
         self.desk.worked, self.intake.on_back = self.health.worked, self._back
         self.desk.desk.coming = lambda: self.manifests.busy
         self._retune(config, cameras)
@@ -168,7 +170,7 @@ class Configured:
         """Free everything."""
         gc.unfreeze()
         self.services.close()
-        self.manifests.stop()
+        self.manifests.stop(LAST_S)
         self.desk.destroy()
         self.outputs.close()
 

@@ -116,7 +116,9 @@ def _stream(cell: CellSeen, camera: str, status: StatusSeen) -> Iterator[Finding
         what = f"camera {camera}: stamps are zero or in the future, so no age is known"
         yield Finding(OK, 5, cell.name, what, "let the driver stamp with the time of exposure")
     elif number("age_p50_ms") > OLD_MS:
-        what = f"camera {camera}: frames are {number('age_p50_ms'):.0f} ms old when they arrive"
+        what = (
+            f"camera {camera}: frames are {number('age_p50_ms') / 1e3:.1f} s old when they arrive"
+        )
         mend = "compare the clocks of both machines (chronyc tracking), then look at the network"
         yield Finding(WARN, 6, cell.name, what, mend)
     if not values.get("frame_id", "x"):

@@ -17,7 +17,7 @@ from robollm_core.types import Frame, PerceptionResult
 from robollm_ros.conversions import image_cdr
 
 Drawable = tuple[Frame, Header, PerceptionResult]
-_PATIENCE_S = 1.0
+_PATIENCE_S = 0.3
 
 
 class Painter:
@@ -77,5 +77,6 @@ class Painter:
                     return
                 frame, header, result = self._waiting.pop(next(iter(self._waiting)))
             due = time.monotonic() + 1 / self.rate_hz
-            drawn = draw_overlay(frame.image_rgb, result)
-            self._publisher.publish(image_cdr(drawn, "rgb8", header))
+            drawn = image_cdr(draw_overlay(frame.image_rgb, result), "rgb8", header)
+            if self._thread is me:  # whoever stopped it may have destroyed the publisher
+                self._publisher.publish(drawn)

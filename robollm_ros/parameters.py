@@ -186,7 +186,8 @@ class Parameters:
 
 def node_leaves() -> tuple[Leaf, ...]:
     """The parameters of a node with one camera, but for qos_overrides, for people to read."""
-    return (AUTOSTART, *leaves(), *camera_leaves(DEFAULT_NAMES))
+    names = Leaf(CAMERA_NAMES, "[camera]", CAMERA_NAMES_DOC, None, None, (), False)
+    return (AUTOSTART, names, *camera_leaves(DEFAULT_NAMES), *leaves())
 
 
 def _at_start(doc: str) -> ParameterDescriptor:

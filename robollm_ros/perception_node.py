@@ -142,7 +142,7 @@ def serve(stop: threading.Event, make: Callable[[], PerceptionNode] = Perception
 
 def main() -> int:
     """Entry point of the program."""
-    code = answered("perception_node", __doc__ or "", node_leaves())
+    code = answered("perception_node", __doc__ or "", (*node_leaves(), FOLDER))
     return leave(run(serve)) if code is None else code
 
 

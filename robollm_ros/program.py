@@ -34,6 +34,8 @@ PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 """The variable that Fast DDS 2.14 reads; it ignores FASTDDS_DEFAULT_PROFILES_FILE."""
 WORKER = "perceive"
 """Name of the thread that runs the networks."""
+EMBEDDER = "manifest embedder"
+"""Name of the one that embeds references."""
 RCLError = rclpy_implementation.RCLError
 _TICK_S = 0.1
 _PATIENCE = 2
@@ -86,7 +88,7 @@ def leave(code: int) -> int:
     Returns:
         The code, when nothing hangs.
     """
-    hung = [thread for thread in threading.enumerate() if thread.daemon and thread.name == WORKER]
+    hung = [thread for thread in threading.enumerate() if thread.name in (WORKER, EMBEDDER)]
     if hung:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from robollm_core.config import Leaf
@@ -62,7 +61,7 @@ PARAMETERS = (
     Leaf("run", "", "Part of names, new at each start; empty: the time.", None, None, (), False),
     Leaf("report", "", "JSON file for what was sent; empty: none.", None, None, (), False),
 )  # fmt: skip
-_LATE_S = 1.0
+_LATE_S, _TICK_S = 1.0, 0.1
 
 
 class SimCell(Node):
@@ -101,19 +100,24 @@ class SimCell(Node):
 
 def play(node: SimCell, steps: Iterator[Step], stop: threading.Event) -> None:
     """Show each step at its time until `stop`; a cell that is late does not hurry afterwards."""
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
+    over = threading.Event()
+    # parameters and detections are served beside the cell, which then keeps its times
+    server = threading.Thread(target=spin, args=(node, over.is_set))
+    server.start()
     begun = time.monotonic()
-    for number, step in enumerate(steps):
-        while (wait := begun + step.at_s - time.monotonic()) > 0 and not stop.is_set():
-            executor.spin_once(timeout_sec=min(wait, 0.1))
-        if stop.is_set():
-            break
-        begun -= wait if wait < -_LATE_S else 0.0
-        node.outlet.show(step)
-        if not number:
-            announce("showing")
-    executor.shutdown()
+    try:
+        for number, step in enumerate(steps):
+            while (wait := begun + step.at_s - time.monotonic()) > 0 and not stop.is_set():
+                time.sleep(min(wait, _TICK_S))
+            if stop.is_set():
+                break
+            begun -= wait if wait < -_LATE_S else 0.0
+            node.outlet.show(step)
+            if not number:
+                announce("showing")
+    finally:
+        over.set()
+        server.join()
 
 
 def serve(stop: threading.Event) -> int:

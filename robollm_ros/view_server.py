@@ -43,6 +43,7 @@ HEADERS = {
 MAX_VIEWERS = 16
 STALL_S = 30.0
 """A browser that has not said "ok" for so long is let go."""
+_STRANGER = "robollm view: open it by its machine's name, or by its address in numbers.\n"
 _ALIVE_S = 15.0
 _GOODBYE_S = 0.5
 """For the last words between server and browser."""
@@ -198,7 +199,7 @@ class ViewServer:
         """Refuse what another site's page asks for; put the headers on every answer."""
         try:
             if not self._known(request):
-                raise web.HTTPForbidden(text="robollm view: open it by its address.\n")
+                raise web.HTTPForbidden(text=_STRANGER)
             response = await handler(request)
         except web.HTTPException as error:
             error.headers.update(HEADERS)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -124,11 +125,11 @@ class Worker:
 
     def urgent(self, job: Job) -> None:
         """Run a job in the worker before any frame; it is forgotten when the worker stops."""
-        self.intake.mailboxes.urgent(job)
+        self.intake.mailboxes.urgent(partial(self._do, "a pick", "pick/event", job))
 
     def errand(self, job: Job) -> bool:
         """Run a job in the worker, a frame between two of them; False when it is stopped."""
-        return self.intake.mailboxes.errand(job)
+        return self.intake.mailboxes.errand(partial(self._do, "a service call", "services", job))
 
     def busy(self) -> tuple[str, float] | None:
         """What the worker does and for how many seconds; None while it waits."""
@@ -158,12 +159,15 @@ class Worker:
     def _serve(self, mailboxes: Mailboxes[Arrival]) -> None:
         while (work := mailboxes.take()) is not None:
             if not isinstance(work, Taken):
-                with self._at("a job"), self.refusals.of("jobs", "It is given up."):
-                    work()
+                work()
             elif self.intake.welcome(work, mailboxes):
                 topic = self.intake.cameras[work.camera].heard
                 with self._at(f"a frame of {work.camera}"), self.refusals.of(topic, SKIPPED):
                     self._answer(work, mailboxes, topic)
+
+    def _do(self, what: str, topic: str, job: Job) -> None:
+        with self._at(what), self.refusals.of(topic, "It is given up."):
+            job()
 
     @contextmanager
     def _at(self, what: str) -> Iterator[None]:

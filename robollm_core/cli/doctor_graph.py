@@ -25,7 +25,7 @@ SECONDS = 5.0
 """How long the graph is listened to."""
 EXIT_WELL, EXIT_UNWELL, EXIT_NO_GRAPH = 0, 1, 2
 _PROGRAM = "robollm_ros.graph_doctor"
-_MARKS = ("--", "!!", "!!")
+_MARKS = ("--", "! ", "!!")
 _WORDS = ("note", "warning", "error")
 _PATIENCE_S = 120.0
 

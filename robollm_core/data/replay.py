@@ -32,6 +32,7 @@ from robollm_core.errors import (
     ImageError,
     ManifestError,
     NotFiniteError,
+    RobollmError,
     RuntimeFailedError,
 )
 from robollm_core.manifests import ManifestHistory, check_version, parse_manifest
@@ -188,7 +189,7 @@ class Replay:
             check_version(self._manifests.current, manifest)
             self._stages.identification.prepare(manifest)
             self._manifests.put(manifest)
-        except ManifestError as error:
+        except (ManifestError, NotFiniteError, RuntimeFailedError) as error:
             self._refuse(event.log_ns, error)
             return
         # with other items the ids in the answers mean something else
@@ -224,7 +225,7 @@ class Replay:
         manifest = self._manifests.current
         try:
             result = perceive(frame, manifest, self._stages)
-        except (NotFiniteError, RuntimeFailedError) as error:
+        except RobollmError as error:
             counts.failed += 1
             self._refuse(turn.event.log_ns, error)
             named = (manifest.container_id, manifest.version) if manifest else ("", 0)

@@ -17,7 +17,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -126,15 +126,10 @@ class GalleryFile:
         if path.exists():
             raise GalleryError(f"{path} exists already.")
         with replacing(path) as part:
-            db = sqlite3.connect(part, isolation_level=None)
             try:
-                db.executescript(f"BEGIN; {_TABLES}")
-                write_meta(db, network, root)
-                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                db.execute(f"PRAGMA user_version = {SCHEMA}")
-                db.execute("COMMIT")
-            finally:
-                db.close()
+                _write_empty(part, network, root)
+            except sqlite3.Error as error:
+                raise GalleryError(f"cannot make the gallery file {path}: {error}.") from error
             # one left by a file of this name that was deleted would be played back into this one
             path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
         return cls(path, network)
@@ -250,6 +245,7 @@ class GalleryFile:
             db = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)
             try:
                 db.execute("PRAGMA synchronous = FULL")
+                db.execute("PRAGMA trusted_schema = OFF")  # it may come from elsewhere
                 yield db
             finally:
                 db.close()  # what is not committed is undone
@@ -263,7 +259,10 @@ class GalleryFile:
     def _check_kind(self, db: sqlite3.Connection) -> None:
         (kind,) = db.execute("PRAGMA application_id").fetchone()
         (schema,) = db.execute("PRAGMA user_version").fetchone()
-        if kind != APPLICATION_ID:
+        (living,) = db.execute(
+            "SELECT COUNT(*) FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+        ).fetchone()
+        if kind != APPLICATION_ID or living:
             raise GalleryError(
                 f"{self.path} is no gallery file. Name one that `robollm gallery build` has made."
             )
@@ -289,6 +288,15 @@ class GalleryFile:
             )
         rows = np.frombuffer(b"".join(blobs), FLOAT).reshape(len(blobs), -1)
         return rows.astype(np.float32)
+
+
+def _write_empty(path: Path, network: Network, root: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript(f"BEGIN; {_TABLES}")
+        write_meta(db, network, root)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {SCHEMA}")
+        db.execute("COMMIT")
 
 
 def write_meta(db: sqlite3.Connection, network: Network, root: str) -> None:

@@ -218,6 +218,8 @@ def write_states(
             write_files(root, state_files(len(states) - 1, states[-1]))
             tell(len(states))
         write_files(root, {f"{FOLDER}/{INDEX}": json_bytes(index_tree(seed, states))})
+        # pictures move one by one; an index never stands over those of another cell
+        (out / FOLDER / INDEX).unlink(missing_ok=True)
 
 
 def _stamp(stamp_ns: int) -> dict[str, int]:

@@ -166,6 +166,23 @@ def test_a_bad_manifest_leaves_the_one_before_in_force(make_cell, logged, tmp_pa
     assert "Traceback" not in line
 
 
+@pytest.mark.parametrize("references", [[], ["no.png"]], ids=["none", "missing file"])
+def test_an_item_that_cannot_be_matched_is_reported_and_the_others_are_named(
+    make_cell, tmp_path, references
+):
+    write_references(tmp_path)
+    cell = make_cell(identification__reference_root=str(tmp_path))
+    cell.start()
+    cell.tell(changed(products=[*GOOD["products"], {"product_id": "B", "quantity": 1,
+                                                    "reference_images": references}]))  # fmt: skip
+    status = cell.status("gallery", lambda s: s.level == b"\x01")
+    assert "1 of 2 products cannot be matched" in status.message
+    assert "B" in values(status)["missing"]
+    cell.show(IMAGE)
+    (found,) = cell.answers("detections", 1)
+    assert found.detections[0].results[0].hypothesis.class_id == "apple"
+
+
 @pytest.mark.parametrize("stage", ["segmentation", "identification", "defects"])
 @pytest.mark.parametrize("what", ["tampered", "missing", "no sidecar"])
 def test_a_model_that_is_not_the_one_described_stops_configure(

@@ -201,3 +201,13 @@ def test_the_header_is_read_in_place(frame_id):
 def test_bytes_that_hold_no_header_are_refused():
     with pytest.raises(ValueError, match="without a whole header"):
         header_of(b"\x00\x01\x00\x00\x01")
+
+
+def test_a_wait_ends_when_it_should_and_not_a_tick_later(ros, make_player):
+    player, spent = make_player(any_listener=True), []
+    for _ in range(10):
+        begun = time.monotonic()
+        assert not player.wait(STOP, 0.03, lambda: False)
+        spent.append(time.monotonic() - begun)
+    # the best of ten: a camera of 30 Hz is played at 30 Hz
+    assert 0.03 <= min(spent) < 0.045

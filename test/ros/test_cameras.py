@@ -252,3 +252,42 @@ def test_what_the_answers_mean_is_latched_and_counts_editions(make_cell, tmp_pat
         cell.answers("vision_info", version - 1)
     editions = [info.database_version for info in cell.heard["vision_info"]]
     assert editions == [first.database_version + step for step in range(3)]
+
+
+def test_a_simulated_clock_that_goes_back_clears_what_waits(make_cell):
+    clock = pytest.importorskip("rosgraph_msgs.msg", reason="rosgraph_msgs is not installed")
+    import threading
+
+    cell = make_cell(use_sim_time=True)
+    cell.start()
+    ticks = cell.probe.create_publisher(clock.Clock, "/clock", 10)
+    cell.wait(ticks.get_subscription_count, "the node to hear the clock")
+
+    def tick(second):
+        message = clock.Clock()
+        message.clock.sec = second
+        ticks.publish(message)
+        cell.wait(lambda: cell.node.get_clock().now().nanoseconds == second * 10**9, "the time")
+
+    tick(100)
+    entered, proceed = threading.Event(), threading.Event()
+    segmentation = cell.node.cell.worker.stages.segmentation
+    segment = segmentation.segment
+
+    def slow(frame):
+        entered.set()
+        assert proceed.wait(30)
+        return segment(frame)
+
+    segmentation.segment = slow
+    cell.show(draw_tote(), stamp=(99, 0))
+    assert entered.wait(30)
+    cell.show(draw_tote(), stamp=(100, 0))
+    cell.wait(lambda: cell.counts()["received"] == 2, "the second frame")
+    tick(3)
+    proceed.set()
+    cell.wait(lambda: cell.counts()["waiting"] == 0, "the end of the first frame")
+    counts = cell.counts()
+    assert (counts["dropped_jump"], counts["processed"]) == (1, 1)
+    cell.show(draw_tote(), stamp=(3, 0))
+    assert cell.answers("detections", 2)[1].header.stamp.sec == 3

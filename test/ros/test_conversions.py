@@ -12,7 +12,8 @@ pytest.importorskip("rclpy", reason="no ROS 2: neither the wheels nor a sourced 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed")
 
 from builtin_interfaces.msg import Time
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from robollm_core.types import (
@@ -134,3 +135,21 @@ def test_diagnostics_carry_level_message_and_values():
     assert [(v.key, v.value) for v in first.values] == [("age_s", "3.5")]
     assert (second.level, second.name) == (b"\x00", "perception: model")
     assert message.header.stamp.sec == 4
+
+
+@pytest.mark.parametrize("frame_id", ["", "a", "ab", "abc", "abcd", "tote_top", "t\u00f6te"])
+@pytest.mark.parametrize(
+    ("shape", "encoding"), [((3, 5), "mono8"), ((4, 7, 3), "rgb8"), ((1, 1, 3), "bgr8")]
+)
+def test_a_serialised_image_is_the_message_that_ros_reads(frame_id, shape, encoding):
+    image = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+    header = Header(stamp=Time(sec=-3, nanosec=999_999_999), frame_id=frame_id)
+    data = conversions.image_cdr(image, encoding, header)
+    assert deserialize_message(data, Image) == conversions.image_message(image, encoding, header)
+
+
+def test_a_serialised_image_may_come_from_a_view_with_gaps():
+    image = np.random.default_rng(3).integers(0, 256, (8, 9, 3), np.uint8)[::2, ::-1]
+    data = conversions.image_cdr(image, "rgb8", HEADER)
+    found = np.frombuffer(deserialize_message(data, Image).data, np.uint8).reshape(4, 9, 3)
+    assert np.array_equal(found, image)

@@ -58,7 +58,7 @@ def test_a_cell_that_is_well_has_no_finding():
 @pytest.mark.parametrize(
     ("changes", "level", "complaint", "said"),
     [
-        ({"age_p50_ms": "900"}, WARN, 6, "frames are 900 ms old"),
+        ({"age_p50_ms": "900"}, WARN, 6, "frames are 0.9 s old"),
         ({"frame_id": ""}, OK, 5, "frame_id is empty"),
         ({"dropped_mailbox": "80", "processed": "20"}, OK, 6, "20 of 100 frames were answered"),
     ],

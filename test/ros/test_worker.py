@@ -141,7 +141,7 @@ def test_jobs_go_before_frames_and_a_job_that_fails_ends_nothing(bench):
     assert bench.worker.errand(lambda: order.append(("errand", len(bench.answers))))
     proceed.set()
     bench.wait(lambda: len(bench.answers) == 2, "both answers")
-    assert order == [("urgent", "a job", 1), ("errand", 1)]
+    assert order == [("urgent", "a pick", 1), ("errand", 1)]
     assert bench.served() == [("top", 1), ("wall", 2)]
     ((_, text),) = bench.logged
     assert "a bug" in text

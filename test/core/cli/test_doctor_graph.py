@@ -36,10 +36,10 @@ def tree(*findings: dict[str, Any], nodes: tuple[str, ...] = ("/a",)) -> dict[st
 
 def test_each_finding_stands_above_its_mend_in_the_order_given() -> None:
     lines = describe(tree(finding(2, "first"), finding(1, "second"), finding(0, "third", "")))
-    told = [line for line in lines.splitlines() if line.startswith(("!!", "--", "   ->"))]
+    told = [line for line in lines.splitlines() if line.startswith(("!", "--", "   ->"))]
     assert told == [
         "!! /cell/perception: first", "   -> mend first",
-        "!! /cell/perception: second", "   -> mend second",
+        "!  /cell/perception: second", "   -> mend second",
         "-- third", "   -> mend third",
     ]  # fmt: skip
     assert lines.splitlines()[-1].startswith("1 error(s) and 1 warning(s), the most serious first")

@@ -59,6 +59,7 @@ def test_only_the_room_of_the_verb_is_imported() -> None:
         "robollm_core.cli.main",
         "robollm_core.config",
         "robollm_core.errors",
+        "robollm_core.settings",
     }
 
 

@@ -127,6 +127,10 @@ BREAK = {
     ),
     "newer": lambda path: run_sql(path, "PRAGMA user_version = 2"),
     "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "trigger": lambda path: run_sql(
+        path, "CREATE TRIGGER t AFTER INSERT ON items BEGIN DELETE FROM items; END"
+    ),
+    "view": lambda path: run_sql(path, "CREATE VIEW v AS SELECT * FROM items"),
     "no meta": lambda path: run_sql(path, "DELETE FROM meta WHERE key = 'model'"),
 }
 
@@ -141,6 +145,8 @@ BREAK = {
         ("another database", "no gallery file"),
         ("newer", "version 2, this robollm reads version 1. Update robollm"),
         ("truncated", "malformed"),
+        ("trigger", "no gallery file"),
+        ("view", "no gallery file"),
         ("no meta", "of which network"),
     ],
 )

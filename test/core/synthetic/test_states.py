@@ -11,10 +11,10 @@ pytest.importorskip("onnx", reason="the hand-drawn cell needs onnx")
 
 from small_sim import ORDER, write_cell_states
 
-from robollm_core.errors import ConfigError, DatasetError
+from robollm_core.errors import ConfigError, DatasetError, OutputError
 from robollm_core.images import decode_image
 from robollm_core.manifests import parse_manifest
-from robollm_core.synthetic import containers
+from robollm_core.synthetic import containers, staging
 from robollm_core.synthetic.cell import live_cell, write_states
 from robollm_core.synthetic.states import (
     FOLDER,
@@ -151,6 +151,30 @@ def test_the_pick_cameras_do_not_change_what_the_tote_camera_sees(cell, tmp_path
         assert frame.held.jpegs == {}
         if state.pick["defect"] == "multi_pick":
             break  # from here on the two cells differ
+
+
+@pytest.mark.slow
+def test_another_cell_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "_STOCK", 8)
+    write_cell_states(tmp_path, seed=7)
+    write_states(tmp_path, 5, 2)
+    recording = read_states(tmp_path)
+    assert (recording.seed, len(recording.states)) == (5, 2)
+    assert decode_image(recording.states[0].tote, "the tote").shape == (480, 640, 3)
+
+
+@pytest.mark.slow
+def test_a_cell_that_is_interrupted_while_it_moves_in_is_no_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "_STOCK", 8)
+    write_cell_states(tmp_path, seed=7)
+
+    def fail(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(staging, "_move", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        write_states(tmp_path, 5, 1)
+    assert rendered(tmp_path) is None
 
 
 def test_a_cell_of_no_states_is_refused(tmp_path):
