@@ -78,8 +78,7 @@ class PerceptionNode(LifecycleNode):
         self._reporter.period_s = config.health.period_s
         self.parameters.locked = True
         bundle = {"bundle": self.parameters.bundle} if self.parameters.bundle else {}
-        self.health.model = {**bundle, **self.describe_stages(stages)}
-        self.cell.desk.models = self.health.model
+        self.cell.desk.models = self.health.model = {**bundle, **self.describe_stages(stages)}
         self.health.state = "inactive"
 
     @transition
@@ -107,7 +106,7 @@ class PerceptionNode(LifecycleNode):
         self.cell = None
         self.health.model, self.health.state, self.health.refusal = {}, "unconfigured", ""
         self.parameters.locked = False
-        gc.collect()
+        gc.collect(0 if self.ending() else 2)  # the end of a process frees all anyway
 
     on_error = on_cleanup
 
@@ -142,8 +141,9 @@ def serve(stop: threading.Event, make: Callable[[], PerceptionNode] = Perception
 
 def main() -> int:
     """Entry point of the program."""
-    code = answered("perception_node", __doc__ or "", (*node_leaves(), FOLDER))
-    return leave(run(serve)) if code is None else code
+    if (code := answered("perception_node", __doc__ or "", (*node_leaves(), FOLDER))) is None:
+        leave(run(serve))
+    return code
 
 
 if __name__ == "__main__":

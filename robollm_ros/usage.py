@@ -45,8 +45,7 @@ def answered(
 def usage(program: str, doc: str, leaves: Iterable[Leaf]) -> str:
     """The page: what it does, how it is called, and each parameter with its default."""
     lines = [
-        f"usage: {program} [--help] [--ros-args [-p NAME:=VALUE ...] [--params-file FILE] "
-        "[-r FROM:=TO ...]]",
+        f"usage: {program} [--help] [--ros-args [-p NAME:=VALUE ...] [--params-file FILE] ...]",
         "",
         doc.strip(),
         "",

@@ -20,7 +20,8 @@ from robollm_core.config import to_yaml, update
 from robollm_core.errors import ConfigError, DependencyError
 
 CAMERAS = ("tote_top", "tote_wall", "on_arm_low", "far_tray")
-_START_S = 180.0
+_START_S = 600.0
+"""Networks may be compiled the first time."""
 _RENDER_S = 900.0
 _DRAIN_S = 3.0
 _END_S = 30.0
@@ -160,8 +161,13 @@ def _look(node: Any, cell: Any, seconds: float) -> list[dict[str, float]]:
     looks: list[dict[str, float]] = []
     with tqdm(total=round(seconds), desc="soak", unit="s", mininterval=5.0) as bar:
         while (now := time.monotonic() - begun) < seconds:
-            looks.append({"s": now, **look(node.pid)})
-            look(cell.pid)
+            try:
+                looks.append({"s": now, **look(node.pid)})
+                look(cell.pid)
+            except ConfigError:
+                for program in (node, cell):
+                    program.wait(1.0)  # says which has ended, and its last words
+                raise
             bar.update(int(now) - bar.n)
             time.sleep(min(every, max(0.0, seconds - now)))
     return looks

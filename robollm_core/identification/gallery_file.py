@@ -84,7 +84,8 @@ class GalleryFile:
                 version can read, or of another network.
         """
         self.path = path
-        if not path.is_file():
+        # not Path.is_file, which raises in a folder that is closed to us
+        if not os.path.isfile(path):  # noqa: PTH113
             raise GalleryError(
                 f"no gallery file {path}. Make one with `robollm gallery build {path} FOLDER`, or "
                 "leave identification.gallery empty."

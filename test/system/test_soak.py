@@ -3,6 +3,12 @@
 """A short soak and a short bench over real ROS, around networks written by hand."""
 
 import json
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +101,32 @@ def test_frames_that_a_slow_stage_drops_are_counted_where_they_end(tmp_path):
 def test_what_cannot_be_measured_is_refused_before_anything_starts(words, said, capsys):
     assert main.main(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_node_that_dies_during_a_soak_is_named_with_its_last_words(cell, tmp_path, capsys):
+    _, settings = cell
+    write_cell_states(tmp_path / "cell")
+    out = tmp_path / "out"
+
+    def kill():
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            for status in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    words = status.read_bytes().split(b"\0")
+                    # the parameters of this run name this node and no other
+                    if str(out / "parameters.yaml").encode() in words:
+                        time.sleep(8.0)
+                        os.kill(int(status.parent.name), signal.SIGKILL)
+                        return
+            time.sleep(0.2)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    words = ["soak", "--minutes", "1", "--states", "0", "--cell", str(tmp_path / "cell")]
+    assert main.main([*words, "--out", str(out), *sets]) == 2
+    killer.join()
+    said = capsys.readouterr().err
+    assert "robollm_ros.perception_node ended with code -9" in said
+    assert not (out / "soak.md").exists()

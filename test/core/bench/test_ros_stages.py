@@ -30,7 +30,8 @@ def test_only_a_spinning_stage_keeps_the_processor_busy(how, busy):
     stages = fixed_stages(100.0, how, 0)
     before = time.thread_time()
     stages.segmentation.segment(Frame(np.zeros((8, 8, 3), np.uint8)))
-    assert (time.thread_time() - before > 0.03) is busy
+    # on a machine full of other work a busy thread gets a share of the 100 ms; sleep takes none
+    assert (time.thread_time() - before > 0.004) is busy
 
 
 def test_the_things_found_lie_inside_the_frame():
