@@ -15,11 +15,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jsonschema
 
 from robollm_core.errors import ManifestError
+from robollm_core.strict_json import brief, decode_json
 from robollm_core.types import Manifest, ManifestItem
 
 SCHEMA = "robollm.container_manifest/1"
@@ -56,7 +57,7 @@ def parse_manifest(text: str | bytes, source: str) -> Manifest:
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > MAX_BYTES:
         raise ManifestError(f"{source}: a manifest has at most {MAX_BYTES} bytes, got {len(data)}.")
-    tree = _decode(data, source)
+    tree = decode_json(data, source, "a manifest", ManifestError)
     _check(tree, source)
     digest = hashlib.sha256(data).hexdigest()
     items = tuple(_items(tree, source))
@@ -197,8 +198,8 @@ def _check(tree: Any, source: str) -> None:
 def _validate(tree: Any, schema: Any, where: str) -> None:
     # the first error is enough to refuse, and a huge wrong input has millions
     for error in jsonschema.Draft202012Validator(schema).iter_errors(tree):
-        path = _brief(error.json_path.removeprefix("$"))
-        raise ManifestError(f"{where}{path}: {_brief(error.message)}")
+        path = brief(error.json_path.removeprefix("$"))
+        raise ManifestError(f"{where}{path}: {brief(error.message)}")
 
 
 def _plainly_right(product: Any) -> bool:
@@ -250,34 +251,6 @@ def _schema() -> Any:
     raise ManifestError(
         f"{_SCHEMA_FILE} lies neither in the checkout nor under share/robollm; reinstall robollm."
     )
-
-
-def _decode(data: bytes, source: str) -> Any:
-    try:
-        return json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
-        )
-    except RecursionError:
-        raise ManifestError(f"{source} is nested too deeply to be a manifest.") from None
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError among them
-        raise ManifestError(f"{source} is not JSON: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in tree:
-            raise ValueError(f"the key {_brief(repr(key))} is twice")
-        tree[key] = value
-    return tree
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _brief(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:160]} ... {text[-30:]}"
 
 
 def _items(tree: Mapping[str, Any], source: str) -> Iterator[ManifestItem]:

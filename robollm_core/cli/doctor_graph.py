@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from robollm_core import __version__
+from robollm_core.cli.processes import own_environment
 from robollm_core.errors import DependencyError, RobollmError
 from robollm_core.files import write_file
-from robollm_core.runtime.artifact import share_folder
 
 SECONDS = 5.0
 """How long the graph is listened to."""
@@ -109,7 +109,7 @@ def _ask(seconds: float, namespace: str) -> Mapping[str, Any]:
         try:
             done = subprocess.run(
                 command,
-                env=_environment(),
+                env=own_environment(os.environ),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -126,12 +126,3 @@ def _ask(seconds: float, namespace: str) -> Mapping[str, Any]:
             raise RobollmError(f"the look at the graph failed: {said[0]}")
         tree: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return tree
-
-
-def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
-    checkout = share_folder()
-    if (checkout / "robollm_ros").is_dir():
-        paths = [str(checkout), *filter(None, [environment.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-    return environment

@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 
+from robollm_core.cli.processes import own_environment
 from robollm_core.errors import ConfigError, DependencyError
-from robollm_core.runtime.artifact import share_folder
 
 PROGRAM = "robollm_ros.view_node"
 NEEDED = {
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     for package, mend in NEEDED.items():
         if importlib.util.find_spec(package) is None:
             raise DependencyError(f"the view needs {package}, which is not installed: {mend}.")
-    process = subprocess.Popen(command(args), env=_environment())
+    process = subprocess.Popen(command(args), env=own_environment(os.environ))
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -80,16 +80,6 @@ def command(args: argparse.Namespace) -> list[str]:
             )
         words += ["--ros-args", "-r", f"__ns:=/{inner}"]
     return words
-
-
-def _environment() -> dict[str, str]:
-    """That of this process, with the package importable where it is a checkout."""
-    environment = dict(os.environ)
-    checkout = share_folder()
-    if (checkout / "robollm_ros").is_dir():
-        paths = [str(checkout), *filter(None, [environment.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-    return environment
 
 
 def _end(process: "subprocess.Popen[bytes]") -> int:

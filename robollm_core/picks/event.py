@@ -11,12 +11,13 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any
 
 import jsonschema
 
 from robollm_core.errors import PickError
 from robollm_core.runtime.artifact import locate
+from robollm_core.strict_json import brief, decode_json
 
 SCHEMA = "robollm.pick_event/1"
 MAX_BYTES = 2**18
@@ -106,10 +107,10 @@ def parse_pick_event(
     data = _bytes(text)
     if len(data) > MAX_BYTES:
         raise PickError(f"{source}: a pick event has at most {MAX_BYTES} bytes, got {len(data)}.")
-    tree = _decode(data, source)
+    tree = decode_json(data, source, "a pick event", PickError)
     # the first error is enough to refuse
     for error in jsonschema.Draft202012Validator(_schema()).iter_errors(tree):
-        raise PickError(f"{source}: {_brief(error.json_path)}: {_brief(error.message)}")
+        raise PickError(f"{source}: {brief(error.json_path)}: {brief(error.message)}")
     views = tuple(_view(view) for view in tree.get("views", ()))
     _check_views(views, source, cameras)
     _check_counts(tree, views, source)
@@ -145,7 +146,7 @@ def names_in(text: str | bytes) -> tuple[str, str]:
     if len(data) > MAX_BYTES:
         return "", ""
     try:
-        tree = _decode(data, "")
+        tree = decode_json(data, "", "a pick event", PickError)
     except PickError:
         return "", ""
     names = tree if isinstance(tree, dict) else {}
@@ -184,7 +185,7 @@ def _check_views(views: tuple[PickView, ...], source: str, cameras: Collection[s
         if cameras is not None and view.camera not in cameras:
             known = ", ".join(sorted(cameras)) or "none yet"
             raise PickError(
-                f"{where}.camera: {_brief(repr(view.camera))} is no camera of this node; there "
+                f"{where}.camera: {brief(repr(view.camera))} is no camera of this node; there "
                 f"are {known}."
             )
 
@@ -214,33 +215,3 @@ def _schema() -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PickError(f"cannot read the schema {path}: {error}. Reinstall robollm.") from error
-
-
-def _decode(data: bytes, source: str) -> Any:
-    try:
-        return json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
-        )
-    except RecursionError:
-        raise PickError(f"{source} is nested too deeply to be a pick event.") from None
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError among them
-        raise PickError(f"{source} is not JSON: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in tree:
-            raise ValueError(f"the key {_brief(repr(key))} is twice")
-        tree[key] = value
-    return tree
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _brief(text: str) -> str:
-    # half a surrogate pair can be neither logged nor sent
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text if len(text) <= 200 else f"{text[:160]} ... {text[-30:]}"

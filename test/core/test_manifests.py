@@ -210,27 +210,6 @@ def test_wrong_manifests_name_the_field(source, told):
     assert len(str(caught.value)) < 600
 
 
-class CountedKey(str):
-    """A key that counts how often it is compared."""
-
-    __slots__ = ()
-    __hash__ = str.__hash__
-    compared = 0
-
-    def __eq__(self, other):
-        CountedKey.compared += 1
-        assert CountedKey.compared <= 10**6, "each key is compared with all others"
-        return str.__eq__(self, other)
-
-
-def test_finding_a_key_twice_takes_one_pass(monkeypatch):
-    many = [*map(str, range(10**5)), "99999"]
-    monkeypatch.setattr(CountedKey, "compared", 0)
-    with pytest.raises(ValueError, match="'99999' is twice"):
-        manifests._unique([(CountedKey(key), None) for key in many])
-    assert CountedKey.compared < len(many)
-
-
 def test_many_keys_are_refused_quickly():
     many = ", ".join(f'"{number}": {{}}' for number in range(10**5))
     with pytest.raises(ManifestError, match="'99999' is twice"):
