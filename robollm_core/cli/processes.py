@@ -87,6 +87,7 @@ class Program:
         self._environment = dict(environment)
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str] = queue.Queue()
+        self._ready = False
 
     def __enter__(self) -> "Program":
         """Start."""
@@ -119,21 +120,30 @@ class Program:
                 except subprocess.TimeoutExpired:
                     continue
 
+    def is_ready(self, timeout_s: float) -> bool:
+        """Whether it has said that it is ready, or says so within a time.
+
+        Raises:
+            RobollmError: If it has ended.
+        """
+        end = time.monotonic() + timeout_s
+        while not self._ready:
+            try:
+                self._ready = self._lines.get(timeout=0.1).startswith("ready")
+            except queue.Empty:
+                self.check()
+                if time.monotonic() >= end:
+                    break
+        return self._ready
+
     def wait_ready(self, timeout_s: float) -> None:
         """Wait for the line that says the program is ready.
 
         Raises:
             RobollmError: If it ends or the time passes before.
         """
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
-            try:
-                if self._lines.get(timeout=0.1).startswith("ready"):
-                    return
-            except queue.Empty:
-                if self._running.poll() is not None:
-                    raise self._failure(f"ended with code {self._running.returncode}") from None
-        raise self._failure(f"was not ready after {timeout_s:.0f} s")
+        if not self.is_ready(timeout_s):
+            raise self._failure(f"was not ready after {timeout_s:.0f} s")
 
     def stop(self, timeout_s: float) -> None:
         """Ask it to end, and wait.

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from robollm_core.cli.processes import Program, own_environment
-from robollm_core.errors import ConfigError, DependencyError
+from robollm_core.errors import ConfigError, DependencyError, RobollmError
 from robollm_core.runtime.artifact import share_folder
 
 NEEDED = {
@@ -68,9 +68,8 @@ def run(args: argparse.Namespace) -> int:
         for name, words in (("sim_cell_node", cell), ("perception_node", node)):
             program = Program(name, words, environment, log / f"{name}.txt")
             programs.append(running.enter_context(program))
-        for program in programs:
-            print(f"{program.name} starts; the first time this takes a minute or two", flush=True)
-            program.wait_ready(START_S)
+        print("The cell starts; the first time this takes a minute or two.", flush=True)
+        _wait_ready(programs)
         print(
             "The cell runs. In other shells: `robollm view` shows it, `robollm doctor --graph` "
             f"checks it. Logs: {log}. Ctrl-C ends it.",
@@ -131,6 +130,17 @@ def _ros_arguments(namespace: str, settings: Sequence[tuple[str, str]]) -> list[
 def _said(value: str | float) -> str:
     """As YAML, which ROS reads: a text stays a text, also when it looks like a number."""
     return json.dumps(value)
+
+
+def _wait_ready(programs: Sequence[Program]) -> None:
+    """Wait for all; one that ends ends the waiting for the others, which may wait for it."""
+    end = time.monotonic() + START_S
+    while [program for program in programs if not program.is_ready(_LOOK_S)]:
+        if time.monotonic() >= end:
+            raise RobollmError(
+                f"the cell was not ready after {START_S:.0f} s; see the logs. On a slow machine "
+                "take fewer --states."
+            )
 
 
 def _watch(programs: Sequence[Program], seconds: float) -> None:
