@@ -18,7 +18,7 @@ from small_disk import full_disk_error, run_on_small_disk
 from small_models import write_models
 
 from robollm_core import __version__
-from robollm_core.config import Config, flatten
+from robollm_core.config import Config, flatten, leaves
 from robollm_core.errors import ArtifactError, ConfigError, OutputError
 from robollm_core.export.bundle import Contents, bundle_values, make_bundle
 from robollm_core.runtime.artifact import data_path, load_artifact, write_artifact
@@ -207,9 +207,11 @@ def test_an_engine_that_is_not_of_the_network_is_refused(models, tmp_path, harm)
 @pytest.mark.parametrize("name", [n for n in flatten(Config()) if n not in thresholds()])
 def test_a_setting_of_a_machine_or_a_place_is_refused(name):
     value = flatten(Config())[name]
-    others = {"runtime.name": "onnx", "runtime.device": "cuda", "runtime.provider": "tensorrt",
-              "runtime.precision": "fp32", "input.transport": "compressed"}  # fmt: skip
-    other = others.get(name, not value if isinstance(value, bool) else value + type(value)(1))
+    (choices,) = (leaf.choices for leaf in leaves() if leaf.name == name)
+    if choices:
+        other = next(choice for choice in choices if choice != value)
+    else:
+        other = not value if isinstance(value, bool) else value + type(value)(1)
     with pytest.raises(ConfigError, match=f"cannot set {name}"):
         bundle_values({name: other})
     assert set(bundle_values({name: value})) == set(thresholds())
