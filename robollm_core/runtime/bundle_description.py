@@ -84,9 +84,12 @@ class Bundle:
 
 
 def thresholds() -> dict[str, Leaf]:
-    """The settings that a bundle carries: the stages' own that are no place on a disk."""
+    """The settings that a bundle carries: the numbers of the stages; places and policies are a
+    cell's own."""
     return {
-        leaf.name: leaf for leaf in leaves() if leaf.live and leaf.name.partition(".")[0] in STAGES
+        leaf.name: leaf
+        for leaf in leaves()
+        if leaf.live and leaf.name.partition(".")[0] in STAGES and not leaf.choices
     }
 
 

@@ -71,6 +71,8 @@ def test_the_program_does_not_outlive_the_command(number, code):
         [sys.executable, "-m", "robollm_core.cli.main", "view", "--port", "0"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF", "PYTHONUNBUFFERED": "1"},
+        # a run in the background of a shell hands down that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
         assert process.stdout.readline().startswith("ready: http://127.0.0.1:")
