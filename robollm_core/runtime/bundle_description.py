@@ -84,8 +84,7 @@ class Bundle:
 
 
 def thresholds() -> dict[str, Leaf]:
-    """The settings that a bundle carries: the numbers of the stages; places and policies are a
-    cell's own."""
+    """The settings that a bundle carries: the stages' numbers, no places and no policies."""
     return {
         leaf.name: leaf
         for leaf in leaves()
