@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loops over pixels that neither NumPy nor OpenCV does in one pass, compiled by Numba.
 
-Each does what its plain twin does (`geometry.paste_masks`, `images.crop`), to the last
-bit where the twin is OpenCV; the tests hold them against each other. They leave Python's
-lock alone and work on the calling thread.
+`shrink` is OpenCV's area filter to the last bit, `paste` is bilinear sampling within float32
+rounding; the tests hold them against OpenCV and against NumPy. They leave Python's lock
+alone and work on the calling thread.
 
 What is compiled is kept beside this file or, where that cannot be written, in the
 user's cache; where neither can, every start compiles anew (some seconds).
@@ -15,19 +15,14 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numba.core.errors import NumbaError
-
-GREY = np.uint8(128)
 
 
 def _compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def compile_now(loop: Callable[..., Any]) -> Callable[..., Any]:
         try:
             done = njit(signature, nogil=True, cache=True)(loop)
-        except (RuntimeError, OSError) as error:
-            if isinstance(error, NumbaError):
-                raise
-            done = njit(signature, nogil=True)(loop)  # no folder for what is compiled
+        except (RuntimeError, OSError):  # no folder for what is compiled
+            done = njit(signature, nogil=True)(loop)
         return done
 
     return compile_now

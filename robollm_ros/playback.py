@@ -155,7 +155,7 @@ class Player(Node):
         return bool(publisher.get_subscription_count() >= max(1, len(fitting)))
 
     def play(self, topic: str, serialised: bytes) -> None:
-        """Publish a message as it was recorded; manifests and events until they have arrived."""
+        """Publish a message as it was recorded; a manifest until it has arrived."""
         publisher = self._publishers_of[topic]
         publisher.publish(serialised)
         if topic in self.names:
@@ -166,10 +166,11 @@ class Player(Node):
             self._waiting.append(moment)
             self._answered.discard(moment)
             return
-        publisher.wait_for_all_acked()
         if str(publisher.topic_name).endswith(f"/{MANIFEST_TOPIC}"):
+            publisher.wait_for_all_acked()
             self.played.manifests += 1
         else:
+            # not acknowledged before the next heartbeat, up to 3 s later: no frame waits for that
             self.played.events.append(_event_id(serialised))
 
     def awaited_edition(self) -> Callable[[], bool]:

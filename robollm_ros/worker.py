@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The thread that answers frames, so that the executor stays free for everything else."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -236,7 +237,7 @@ def check_finite(result: PerceptionResult) -> None:
     for index, item in enumerate(result.items):
         scores = [item.instance.score, *item.defect.probabilities, item.defect.score]
         scores += [score for _, score in item.identification.candidates]
-        if not np.isfinite(scores).all():
+        if not all(map(math.isfinite, scores)):
             raise NotFiniteError(
                 f"the networks gave {scores} for instance {index}, which must be numbers. Check "
                 "the network and its runtime with `robollm doctor`."

@@ -19,6 +19,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from robollm_core.errors import CheckpointError
+from robollm_core.files import file_sha256
 
 FORMAT = 1
 SAFETENSORS = ".safetensors"
@@ -141,11 +142,7 @@ def file_digest(path: Path) -> str:
     Raises:
         CheckpointError: If it cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        return file_sha256(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error}.") from error
-    return digest.hexdigest()

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from robollm_core import __version__
-from robollm_core.cli.processes import own_environment
 from robollm_core.errors import DependencyError, RobollmError
 from robollm_core.files import write_file
+from robollm_core.runtime.artifact import own_environment
 
 SECONDS = 5.0
 """How long the graph is listened to."""

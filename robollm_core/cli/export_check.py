@@ -57,7 +57,8 @@ def _files(args: argparse.Namespace) -> list[Path]:
 
 def _check(path: Path, target: str) -> dict[str, Any]:
     from robollm_core.export.check import check_file, read_target
-    from robollm_core.runtime.artifact import file_sha256, load_artifact, sidecar_path
+    from robollm_core.files import file_sha256
+    from robollm_core.runtime.artifact import load_artifact, sidecar_path
 
     if sidecar_path(path).is_file():
         path, _ = load_artifact(path.resolve())

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs of robollm_ros as processes; the core itself never imports ROS."""
 
-import os
 import queue
 import random
 import signal
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from robollm_core.errors import DependencyError, RobollmError
-from robollm_core.runtime.artifact import share_folder
+from robollm_core.runtime.artifact import own_environment
 
 HIGHEST_DOMAIN = 101
 """Above it, Fast DDS's ports run into those that Linux hands out to clients."""
@@ -44,16 +43,6 @@ def private_domain(environment: Mapping[str, str]) -> dict[str, str]:
     private["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     private["ROS_DOMAIN_ID"] = str(_free_domain())
     return own_environment(private)
-
-
-def own_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """A copy with the package importable, also where it is a checkout."""
-    own = dict(environment)
-    checkout = share_folder()
-    if (checkout / "robollm_ros").is_dir():
-        paths = [str(checkout), *filter(None, [own.get("PYTHONPATH")])]
-        own["PYTHONPATH"] = os.pathsep.join(paths)
-    return own
 
 
 def _free_domain() -> int:

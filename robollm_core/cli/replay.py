@@ -28,8 +28,7 @@ from robollm_core.data.provenance import KEY, canonical, facts_of, note, note_pa
 from robollm_core.data.replay import Plan, Replay
 from robollm_core.data.turns import SERVICE, ServiceTimes, read_service_times
 from robollm_core.errors import ConfigError
-from robollm_core.files import write_file
-from robollm_core.runtime.artifact import file_sha256
+from robollm_core.files import file_sha256, write_file
 
 SUBVERBS = {"diff": "replay_diff", "recover": "replay_recover"}
 """First word to the module that takes the rest; a bag of that name is written ./diff."""

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from robollm_core.cli.processes import Program, own_environment
+from robollm_core.cli.processes import Program
 from robollm_core.errors import ConfigError, DependencyError, RobollmError
-from robollm_core.runtime.artifact import share_folder
+from robollm_core.runtime.artifact import own_environment, share_folder
 
 NEEDED = {
     "rclpy": "source a ROS 2 installation, or run: pip install '.[ros]' in the checkout",

@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 
-from robollm_core.cli.processes import own_environment
 from robollm_core.errors import ConfigError, DependencyError
+from robollm_core.runtime.artifact import own_environment
 
 PROGRAM = "robollm_ros.view_node"
 NEEDED = {

@@ -64,8 +64,8 @@ class ImageEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestEvent:
-    """A manifest, as the JSON text that was published; not checked.
+class TextEvent:
+    """A text that was published; not checked.
 
     Attributes:
         log_ns: when it was recorded.
@@ -80,21 +80,16 @@ class ManifestEvent:
     serialised: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class PickMessage:
-    """A pick event, as the JSON text that was published; not checked.
+class ManifestEvent(TextEvent):
+    """A manifest."""
 
-    Attributes:
-        log_ns: when it was recorded.
-        text: the JSON.
-        topic: on which it was recorded.
-        serialised: the message as it was recorded (CDR).
-    """
+    __slots__ = ()
 
-    log_ns: int
-    text: str
-    topic: str = ""
-    serialised: bytes = b""
+
+class PickMessage(TextEvent):
+    """A pick event."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

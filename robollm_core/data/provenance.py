@@ -18,7 +18,8 @@ from typing import Any
 from robollm_core import __version__
 from robollm_core.config import Config, flatten
 from robollm_core.errors import BagError
-from robollm_core.runtime.artifact import file_sha256, load_artifact
+from robollm_core.files import file_sha256
+from robollm_core.runtime.artifact import load_artifact
 from robollm_core.runtime.bundle import read_description
 from robollm_core.runtime.bundle_description import parse_description
 from robollm_core.runtime.factory import resolve, version_of

@@ -13,8 +13,8 @@ from robollm_core.config import RuntimeConfig
 from robollm_core.errors import ArtifactError
 from robollm_core.evaluation.encoder import BATCH, Encoder, Prepared, identity
 from robollm_core.evaluation.preprocess import Preprocess, bring, normalise
+from robollm_core.files import file_sha256
 from robollm_core.images import GREY
-from robollm_core.runtime.artifact import file_sha256
 from robollm_core.runtime.factory import load_bare_engine, resolve_bare
 from robollm_core.types import Engine, Float32Array, TensorSpec
 

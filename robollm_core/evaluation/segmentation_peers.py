@@ -20,7 +20,7 @@ from robollm_core.errors import DatasetError
 from robollm_core.evaluation.precision import Found
 from robollm_core.evaluation.segmentation_matching import box_xywh
 from robollm_core.evaluation.segmentation_sets import Listed, Subset
-from robollm_core.runtime.artifact import file_sha256
+from robollm_core.files import file_sha256
 
 EXPECTED = (
     "expected COCO results, a JSON list of {image_id, category_id, segmentation: {size, counts}, "

@@ -18,10 +18,9 @@ import yaml
 from robollm_core import __version__
 from robollm_core.config import Config, Scalar, flatten, update
 from robollm_core.errors import ArtifactError, ConfigError, OutputError
-from robollm_core.files import replacing
+from robollm_core.files import file_sha256, replacing
 from robollm_core.runtime.artifact import (
     data_path,
-    file_sha256,
     load_artifact,
     share_folder,
     sidecar_path,

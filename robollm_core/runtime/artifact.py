@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from robollm_core.errors import ArtifactError, OutputError
+from robollm_core.files import file_sha256
 from robollm_core.types import EngineSpec, TensorSpec
 
 FORMAT = 1
@@ -257,19 +258,6 @@ def _write_through(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def locate(path: str) -> Path:
     """Where a path of the configuration lies.
 
@@ -296,3 +284,13 @@ def share_folder() -> Path:
     prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     shares += [Path(prefix) / "share" / _PACKAGE for prefix in prefixes if prefix]
     return next((share for share in shares if (share / "package.xml").is_file()), checkout)
+
+
+def own_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """A copy with the package importable, also where it is a checkout."""
+    own = dict(environment)
+    checkout = share_folder()
+    if (checkout / "robollm_ros").is_dir():
+        paths = [str(checkout), *filter(None, [own.get("PYTHONPATH")])]
+        own["PYTHONPATH"] = os.pathsep.join(paths)
+    return own

@@ -20,7 +20,8 @@ from typing import IO, Any
 
 from robollm_core.config import Config, RuntimeConfig, update
 from robollm_core.errors import ArtifactError, CacheError
-from robollm_core.runtime.artifact import file_sha256, sidecar_path
+from robollm_core.files import file_sha256
+from robollm_core.runtime.artifact import sidecar_path
 from robollm_core.runtime.bundle_description import (
     DESCRIPTION,
     TEXT_LIMIT,

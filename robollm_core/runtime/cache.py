@@ -20,8 +20,7 @@ from filelock import FileLock, Timeout
 
 from robollm_core.config import RuntimeConfig
 from robollm_core.errors import CacheError, OutputError
-from robollm_core.files import write_file
-from robollm_core.runtime.artifact import file_sha256
+from robollm_core.files import file_sha256, write_file
 
 FORMAT = 1
 Facts = Mapping[str, str | int]

@@ -15,7 +15,7 @@ import openvino
 
 from robollm_core.config import RuntimeConfig
 from robollm_core.errors import ArtifactError, CacheError, RuntimeUnavailableError
-from robollm_core.runtime.artifact import file_sha256
+from robollm_core.files import file_sha256
 from robollm_core.runtime.cache import Entry, Facts, cache_folder
 from robollm_core.runtime.engine import check_inputs, run_failed, thread_count
 from robollm_core.types import EngineSpec, Tensors, TensorSpec

@@ -14,7 +14,8 @@ from torch import nn
 
 from robollm_core.config import RuntimeConfig
 from robollm_core.errors import ArtifactError, RuntimeUnavailableError
-from robollm_core.runtime.artifact import Sidecar, file_sha256, kept_checkpoint
+from robollm_core.files import file_sha256
+from robollm_core.runtime.artifact import Sidecar, kept_checkpoint
 from robollm_core.runtime.engine import check_inputs, run_failed
 from robollm_core.types import EngineSpec, Tensors
 

@@ -9,7 +9,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fixtures"))
 
+from hand_clock import HandClock
 from ros_domain import lend_domain
+
+
+@pytest.fixture
+def clock():
+    return HandClock()
 
 
 @pytest.fixture

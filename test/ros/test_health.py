@@ -18,19 +18,6 @@ CONFIG = update(
 MS = {"total": 10.0}
 
 
-class Clock:
-    def __init__(self):
-        self.now = 50.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def health(clock):
     made = Health(clock)

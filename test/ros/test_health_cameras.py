@@ -11,19 +11,6 @@ from robollm_ros.status import ERROR, OK, RECENT_S, WARN, CameraFacts, Facts, Mi
 MISMATCH = Mismatch(1, "QoS mismatch on /a/image: nothing of /driver arrives")
 
 
-class Clock:
-    def __init__(self):
-        self.now = 50.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def health(clock):
     made = Health(clock)

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from hand_clock import HandClock
 
 from robollm_core.config import Config, update
 from robollm_core.picks.tally import Tally
@@ -33,15 +34,8 @@ CARD = dict.fromkeys(
 MANIFEST_7 = Manifest("T-7", 4, (ManifestItem("A"),))
 
 
-class Clock:
-    now = 50.0
-
-    def __call__(self):
-        return self.now
-
-
 def cell(state="active"):
-    made = Health(Clock())
+    made = Health(HandClock())
     made.config = update(Config(), {"health.budget_ms": 100.0, "health.error_after": 2})
     made.state = state
     return made

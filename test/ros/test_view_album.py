@@ -9,18 +9,6 @@ import pytest
 from robollm_ros.view_album import MAX_ANSWERS, MAX_SHOTS, PATIENCE_S, QUIET_S, Album, Shot
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def album(clock):
     return Album(1000, clock)

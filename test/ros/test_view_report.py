@@ -5,6 +5,7 @@
 import json
 
 import pytest
+from hand_clock import HandClock
 
 pytest.importorskip("rclpy", reason="no ROS 2: neither the wheels nor a sourced installation")
 
@@ -12,13 +13,6 @@ from robollm_ros.view_report import report
 from robollm_ros.view_state import SILENT_S, CellState
 
 pytestmark = pytest.mark.ros
-
-
-class Clock:
-    now = 50.0
-
-    def __call__(self):
-        return self.now
 
 
 class Node:
@@ -45,7 +39,7 @@ class Cameras:
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return HandClock()
 
 
 @pytest.fixture

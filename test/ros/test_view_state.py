@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+from hand_clock import HandClock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,18 +22,6 @@ from robollm_ros.view_state import (
 )
 
 NODE = "/cell/perception"
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture
@@ -231,7 +220,7 @@ def test_a_receipt_that_is_none_does_no_harm(state, text):
 
 @given(st.text(max_size=400), st.text(max_size=400), st.floats())
 def test_any_words_can_be_told_to_a_page(text, other, number):
-    state = CellState(NODE, Clock())
+    state = CellState(NODE, HandClock())
     state.hear_identity(text, other, text, number)
     state.hear_defects(text, other, text, number)
     state.hear_status(

@@ -11,6 +11,7 @@ import pytest
 from robollm_core.cli import processes
 from robollm_core.cli.processes import Program, private_domain
 from robollm_core.errors import DependencyError, RobollmError
+from robollm_core.runtime.artifact import share_folder
 
 
 @pytest.fixture
@@ -107,5 +108,5 @@ def test_domains_in_use_are_passed_over(monkeypatch):
 
 
 def test_the_package_is_found_from_a_checkout():
-    assert processes.share_folder().as_posix() in private_domain({"PYTHONPATH": "/a"})["PYTHONPATH"]
+    assert share_folder().as_posix() in private_domain({"PYTHONPATH": "/a"})["PYTHONPATH"]
     assert sys.executable
